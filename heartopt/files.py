@@ -1,0 +1,101 @@
+"""Files that appear whole or not at all: written aside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from heartopt.errors import HeartoptError, OutputError
+
+_CHUNK_BYTES = 1 << 20
+_NAME_TAIL = 60  # characters of the final name kept in the temporary one: its suffixes, never an overlong name
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _flush_to_disk(path: Path, flags: int = os.O_RDONLY) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
+
+    The temporary name is hidden and ends with the same suffixes, so that writers which choose a format by suffix
+    choose the same one. Missing parent folders are made. If the block raises, the temporary file is removed and
+    whatever was at ``path`` before stays as it was.
+
+    Raises:
+        OutputError: the folder cannot be made, or writing, flushing or renaming fails (any ``OSError``, also one
+            raised inside the block).
+    """
+    final = Path(path)
+    temporary = final.parent / f".{secrets.token_hex(6)}.{final.name[-_NAME_TAIL:]}"
+    try:
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, final)
+        except OSError as error:
+            raise OutputError(f"cannot write {final}: {_reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    with suppress(OSError):  # the rename itself; not every file system lets a folder be flushed
+        _flush_to_disk(final.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8, atomically. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write ``obj`` as JSON (two spaces, keys in their order, a newline at the end), atomically.
+
+    JSON has no NaN and no infinity: such numbers are written as ``null``. Paths are written as strings, NumPy and
+    torch scalars as numbers. Raises OutputError; TypeError for what JSON cannot hold.
+    """
+    write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(obj: Any) -> Any:
+    """``obj`` in JSON's own types, with NaN and infinities as None."""
+    if isinstance(obj, Mapping):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [_plain(value) for value in obj]
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    if isinstance(obj, float):
+        return float(obj) if math.isfinite(obj) else None
+    if not isinstance(obj, (str, int)) and hasattr(obj, "item"):
+        return _plain(obj.item())
+    return obj
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, in hex; read in pieces. Raises HeartoptError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise HeartoptError(f"cannot read {os.fspath(path)}: {_reason(error)}") from error
+    return digest.hexdigest()
