@@ -1,0 +1,143 @@
+"""Flow matching: from codes to a condition, from a condition and noise to latents, and the loss behind both."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from heartopt.codec.config import HeartCodecConfig
+from heartopt.codec.quantizer import Quantized, build_residual_vq, code_vectors, nearest_codes
+from heartopt.codec.transformer import Estimator
+
+SIGMA_MIN = 1e-6
+LATENTS_PER_CODE = 2
+
+
+def per_item(values: Tensor) -> Tensor:
+    """``[B]`` -> ``[B, 1, 1]``."""
+    return values[:, None, None]
+
+
+class FlowMatching(nn.Module):
+    """Conditional flow matching over stereo latents (arXiv 2210.02747; HeartMuLa, arXiv 2601.10547, Eq. 3).
+
+    Time runs from 0 (noise ``x_0``) to 1 (latents ``x_1``): ``x_t = (1 − (1 − σ) t) x_0 + t x_1`` with σ = 1e−6.
+    """
+
+    def __init__(self, config: HeartCodecConfig) -> None:
+        super().__init__()
+        self.vq_embed = build_residual_vq(config)
+        self.cond_feature_emb = nn.Linear(config.dim, config.dim)
+        # Belongs to frames outside a window's latents; heartopt's windows have none.
+        self.zero_cond_embedding1 = nn.Parameter(torch.randn(config.dim))
+        self.estimator = Estimator(
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            heads=config.num_attention_heads,
+            head_dim=config.attention_head_dim,
+            layers=config.num_layers,
+            layers_2=config.num_layers_2,
+        )
+
+    @property
+    def codebooks(self) -> Tensor:
+        """The codes' vectors ``[K, V, d]``."""
+        return cast(Tensor, self.vq_embed.codebooks)
+
+    def project_in(self, features: Tensor) -> Tensor:
+        """Features ``[B, F, D]`` -> pre-quantization vectors ``[B, F, d]``."""
+        return cast(Tensor, self.vq_embed.project_in(features))
+
+    def quantize(self, e: Tensor) -> Quantized:
+        """Pre-quantization vectors ``[B, F, d]`` -> their greedy residual codes, without gradient."""
+        return nearest_codes(self.codebooks, e)
+
+    def code_sum(self, codes: Tensor) -> Tensor:
+        """Codes ``[B, K, F]`` -> the sum of their vectors ``[B, F, d]``."""
+        return code_vectors(self.codebooks, codes).sum(1)
+
+    def condition_from(self, vectors: Tensor) -> Tensor:
+        """Summed code vectors ``[B, F, d]`` -> the estimator's condition mu ``[B, 2F, D]``; differentiable."""
+        features = self.vq_embed.project_out(vectors)
+        mu = self.cond_feature_emb(features.to(self.cond_feature_emb.weight.dtype))
+        return cast(Tensor, mu.repeat_interleave(LATENTS_PER_CODE, dim=1))
+
+    def condition(self, codes: Tensor) -> Tensor:
+        """Codes ``[B, K, F]`` -> the estimator's condition mu ``[B, 2F, D]``."""
+        return self.condition_from(self.code_sum(codes))
+
+    def flow_loss(
+        self,
+        latents: Tensor,
+        mu: Tensor,
+        *,
+        times: Tensor,
+        noise: Tensor,
+        context: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> Tensor:
+        """The decoder's own training loss: mean squared error of the velocity, per item ``[B]``, in float32.
+
+        Args:
+            latents: targets ``[B, L, C]``.
+            mu: condition ``[B, L, D]``.
+            times: ``[B]`` in [0, 1].
+            noise: ``x_0`` ``[B, L, C]``.
+            context: ``[B, L]``, True where the latents are given to the estimator; these frames are not counted.
+            frames: ``[B, L]``, True where a frame is real; others (the filling of a short window) are not counted.
+        """
+        counted = torch.ones(latents.shape[:2], device=latents.device) if frames is None else frames.float()
+        known = torch.zeros_like(latents)
+        if context is not None:
+            known = latents * context[..., None]
+            counted = counted * ~context
+        t = per_item(times)
+        x_t = (1 - (1 - SIGMA_MIN) * t) * noise + t * latents
+        velocity = self.estimator(torch.cat((x_t, known, mu.to(x_t.dtype)), dim=-1), timestep=times)
+        error = (velocity.float() - (latents - (1 - SIGMA_MIN) * noise)).square().mean(-1)
+        return cast(Tensor, (error * counted).sum(1) / counted.sum(1).clamp_min(1))
+
+    def solve_euler(
+        self,
+        noise: Tensor,
+        mu: Tensor,
+        *,
+        context: Tensor | None = None,
+        num_steps: int = 10,
+        guidance_scale: float = 1.25,
+    ) -> Tensor:
+        """Integrate noise ``[B, L, C]`` to latents ``[B, L, C]`` in uniform Euler steps; differentiable.
+
+        Args:
+            mu: condition ``[B, L, D]``.
+            context: known first latents ``[B, P, C]`` (the end of the window before), kept as they are.
+            guidance_scale: classifier-free guidance (arXiv 2207.12598) against a zero condition, where above 1.
+        """
+        past = 0 if context is None else context.shape[1]
+        known = torch.zeros_like(noise)
+        if context is not None:
+            known = torch.cat((context.to(noise.dtype), known[:, past:]), dim=1)
+        x = noise
+        for step in range(num_steps):
+            t = step / num_steps
+            if context is not None:
+                mix = (1 - (1 - SIGMA_MIN) * t) * noise[:, :past] + t * known[:, :past]
+                x = torch.cat((mix, x[:, past:]), dim=1)
+            x = x + self._guided_velocity(x, known, mu, t, guidance_scale) / num_steps
+        if context is not None:
+            x = torch.cat((known[:, :past], x[:, past:]), dim=1)
+        return x
+
+    def _guided_velocity(self, x: Tensor, known: Tensor, mu: Tensor, t: float, guidance_scale: float) -> Tensor:
+        mu = mu.to(x.dtype)
+        inputs = torch.cat((x, known, mu), dim=-1)
+        if guidance_scale > 1:
+            unconditional = torch.cat((x, known, torch.zeros_like(mu)), dim=-1)
+            inputs = torch.cat((unconditional, inputs))
+        velocity = self.estimator(inputs, timestep=torch.full((inputs.shape[0],), t, device=x.device)).float()
+        if guidance_scale > 1:
+            without, given = velocity.chunk(2)
+            return cast(Tensor, without + guidance_scale * (given - without))
+        return cast(Tensor, velocity)

@@ -1,0 +1,115 @@
+"""Where a codec's files are, and how its tensors get into the model: strictly by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from heartopt.codec.embedded import EMBEDDED, embedded_folder
+from heartopt.errors import CodecError
+
+INDEX = "model.safetensors.index.json"
+LAYOUT_PREFIX = "decoder."  # the newer complete layout puts the decoder's tensors below this name
+
+
+def locate(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
+    """The folder that holds a codec's ``config.json`` and safetensors: embedded, local, or fetched from the hub.
+
+    Raises:
+        CodecError: there is no such folder and no such repository, or it cannot be reached.
+    """
+    if str(name) == EMBEDDED:
+        return embedded_folder()
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise CodecError(f"codec {folder}: no config.json in this folder")
+        return folder
+    if folder.exists() or folder.is_absolute() or str(name).count("/") != 1 or str(name).startswith("."):
+        raise CodecError(f'codec {name}: no such folder, and not a hub id of the form "owner/name"')
+    return _download(str(name), revision=revision, local_files_only=local_files_only)
+
+
+def _download(repo: str, *, revision: str | None, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repo,
+            revision=revision,
+            local_files_only=local_files_only,
+            allow_patterns=["config.json", "*.safetensors", INDEX],
+        )
+    except LocalEntryNotFoundError as error:
+        raise CodecError(f"codec {repo}: not in the local cache, and the hub was not reached") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CodecError(f"codec {repo}: the hub does not give it: {reason}") from error
+    return Path(folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a codec, sharded or not.
+
+    Raises:
+        CodecError: none, or a shard that the index names is missing.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        files = [folder / shard for shard in shards]
+    else:
+        files = sorted(folder.glob("*.safetensors")) if not (folder / "model.safetensors").is_file() else []
+        files = files or [folder / "model.safetensors"]
+    for file in files:
+        if not file.is_file():
+            raise CodecError(f"codec {folder}: {file.name} is missing")
+    return files
+
+
+def read_tensors(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of the files, one after the other, by the names of the model."""
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names = list(tensors.keys())
+                prefixed = any(name.startswith(LAYOUT_PREFIX) for name in names)
+                for name in names:
+                    if not prefixed:
+                        yield name, tensors.get_tensor(name)
+                    elif name.startswith(LAYOUT_PREFIX):
+                        yield name.removeprefix(LAYOUT_PREFIX), tensors.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CodecError(f"codec file {file}: not readable as safetensors: {error}") from error
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fill a model that stands on the ``meta`` device with the tensors of ``folder``, all of them and no others.
+
+    Raises:
+        CodecError: a tensor is missing, unknown, or of another shape; the message names the first ones.
+    """
+    expected = model.state_dict()
+    found: dict[str, Tensor] = {}
+    unknown, misshapen = [], []
+    for name, tensor in read_tensors(weight_files(folder)):
+        target = expected.get(name)
+        if target is None:
+            unknown.append(name)
+            continue
+        if name.endswith("initted"):
+            tensor = tensor.reshape(target.shape)
+        if tensor.shape != target.shape:
+            misshapen.append(f"{name} {list(tensor.shape)} instead of {list(target.shape)}")
+            continue
+        found[name] = tensor.to(target.dtype) if not target.is_floating_point() else tensor
+    missing = [name for name in expected if name not in found]
+    for what, names in (("of another shape", misshapen), ("missing", missing), ("unknown", unknown)):
+        if names:
+            raise CodecError(f"codec {folder}: {len(names)} tensors are {what}, such as {names[0]}")
+    model.load_state_dict(found, strict=True, assign=True)
