@@ -105,6 +105,7 @@ class FlowMatching(nn.Module):
         mu: Tensor,
         *,
         context: Tensor | None = None,
+        context_frames: int = 0,
         num_steps: int = 10,
         guidance_scale: float = 1.25,
     ) -> Tensor:
@@ -112,23 +113,38 @@ class FlowMatching(nn.Module):
 
         Args:
             mu: condition ``[B, L, D]``.
-            context: known first latents ``[B, P, C]`` (the end of the window before), kept as they are.
+            context: context latents ``[B, L, C]`` that the estimator sees; none means zeros.
+            context_frames: the first frames of ``context`` are known: before each step ``x`` is put onto their path.
             guidance_scale: classifier-free guidance (arXiv 2207.12598) against a zero condition, where above 1.
         """
-        past = 0 if context is None else context.shape[1]
-        known = torch.zeros_like(noise)
-        if context is not None:
-            known = torch.cat((context.to(noise.dtype), known[:, past:]), dim=1)
+        known = torch.zeros_like(noise) if context is None else context.to(noise.dtype)
         x = noise
         for step in range(num_steps):
             t = step / num_steps
-            if context is not None:
-                mix = (1 - (1 - SIGMA_MIN) * t) * noise[:, :past] + t * known[:, :past]
-                x = torch.cat((mix, x[:, past:]), dim=1)
+            if context_frames:
+                mix = (1 - (1 - SIGMA_MIN) * t) * noise[:, :context_frames] + t * known[:, :context_frames]
+                x = torch.cat((mix, x[:, context_frames:]), dim=1)
             x = x + self._guided_velocity(x, known, mu, t, guidance_scale) / num_steps
-        if context is not None:
-            x = torch.cat((known[:, :past], x[:, past:]), dim=1)
         return x
+
+    def decode(
+        self,
+        noise: Tensor,
+        mu: Tensor,
+        *,
+        past: Tensor | None = None,
+        num_steps: int = 10,
+        guidance_scale: float = 1.25,
+    ) -> Tensor:
+        """One window's latents ``[B, L, C]``, going on from ``past`` ``[B, P, C]`` (kept as it is); differentiable."""
+        if past is None:
+            return self.solve_euler(noise, mu, num_steps=num_steps, guidance_scale=guidance_scale)
+        frames = past.shape[1]
+        context = torch.cat((past.to(noise.dtype), torch.zeros_like(noise[:, frames:])), dim=1)
+        x = self.solve_euler(
+            noise, mu, context=context, context_frames=frames, num_steps=num_steps, guidance_scale=guidance_scale
+        )
+        return torch.cat((context[:, :frames], x[:, frames:]), dim=1)
 
     def _guided_velocity(self, x: Tensor, known: Tensor, mu: Tensor, t: float, guidance_scale: float) -> Tensor:
         mu = mu.to(x.dtype)

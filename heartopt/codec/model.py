@@ -156,10 +156,10 @@ class HeartCodec(PreTrainedModel):
         """
         filled = codes[..., window.positions(codes.shape[-1]).to(codes.device)]
         mu = self.flow_matching.condition(filled)
-        return self.flow_matching.solve_euler(
+        return self.flow_matching.decode(
             noise.to(mu.device, torch.float32).expand(codes.shape[0], -1, -1),
             mu.float(),
-            context=context,
+            past=context,
             num_steps=num_steps,
             guidance_scale=guidance_scale,
         )

@@ -1,0 +1,113 @@
+"""Projections as files: safetensors with a card beside them, or the training report's checkpoints."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from heartopt.codec.embedded import EMBEDDED, embedded_folder
+from heartopt.errors import CheckpointError
+from heartopt.files import atomic_path, write_json
+from heartopt.projection.network import EncoderProjection
+
+if TYPE_CHECKING:
+    from heartopt.codec.model import HeartCodec
+
+SETTINGS_KEY = "heartopt_projection"
+
+
+def save_projection(projection: EncoderProjection, path: str | Path, card: dict[str, Any]) -> None:
+    """Write ``path`` (safetensors, settings inside) and the card as JSON beside it, atomically."""
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in projection.state_dict().items()}
+    write_json(path.with_suffix(".json"), {"projection": projection.settings, **card})
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", SETTINGS_KEY: json.dumps(projection.settings)})
+
+
+def load_projection(path: str | Path) -> EncoderProjection:
+    """Read a projection in eval mode from heartopt's safetensors or from a report's ``.pt`` checkpoint.
+
+    Report checkpoints are unpickled for weights only, and set ``latents="pre_tanh"``.
+
+    Raises:
+        CheckpointError: missing, damaged, unsafe, or of a layout that heartopt does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"projection {path}: no such file")
+    state, settings = _read_report(path) if path.suffix in (".pt", ".pth", ".ckpt") else _read_safetensors(path)
+    try:
+        projection = EncoderProjection(**settings)
+        projection.load_state_dict(state)
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"projection {path}: its tensors do not fit its settings: {reason}") from error
+    return projection.requires_grad_(False).eval()
+
+
+def default_projection(codec: HeartCodec) -> EncoderProjection:
+    """The projection that heartopt ships for ``codec``.
+
+    Raises:
+        CheckpointError: there is none; train one or name one.
+    """
+    path = embedded_folder() / "projection.safetensors"
+    if codec.name != EMBEDDED:
+        raise CheckpointError(
+            f"codec {codec.name}: heartopt ships no projection for it; give one with --projection (heartopt train makes it)"
+        )
+    return load_projection(path)
+
+
+def check_fits(projection: EncoderProjection, codec: HeartCodec) -> None:
+    """Refuse a projection whose widths are not the codec's.
+
+    Raises:
+        CheckpointError: naming both widths.
+    """
+    width, latents = codec.config.dim, codec.config.latent_hidden_dim
+    if projection.output_dim != width:
+        raise CheckpointError(f"projection makes features of width {projection.output_dim}, the codec takes {width}")
+    if projection.latent_dim not in (latents, 2 * latents):
+        raise CheckpointError(
+            f"projection takes latents of width {projection.latent_dim}, the codec gives {latents} (mono) or {2 * latents}"
+        )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = json.loads((file.metadata() or {})[SETTINGS_KEY])
+            return {name: file.get_tensor(name) for name in file.keys()}, settings  # noqa: SIM118 (not a dict)
+    except KeyError as error:
+        raise CheckpointError(f"projection {path}: these safetensors are not a heartopt projection") from error
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"projection {path}: not readable as safetensors: {error}") from error
+
+
+def _read_report(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"projection {path}: not a checkpoint that loads safely (weights only)") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"projection {path}: holds a {type(checkpoint).__name__}, not a checkpoint")
+    state = checkpoint.get("projection_state_dict", checkpoint)
+    first = state.get("net.0.weight") if isinstance(state, dict) else None
+    last = state.get("net.6.weight") if isinstance(state, dict) else None
+    if not isinstance(first, torch.Tensor) or not isinstance(last, torch.Tensor):
+        raise CheckpointError(f"projection {path}: no projection_state_dict of the training report's layout in it")
+    return state, {
+        "latent_dim": first.shape[1],
+        "hidden_dim": first.shape[0],
+        "output_dim": last.shape[0],
+        "projection_type": "conv1d" if first.ndim == 3 else "linear",
+        "latents": "pre_tanh",
+    }
