@@ -1,0 +1,111 @@
+"""Runs over many files: what goes where, which of them failed, and the exit code that follows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+
+from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, print_error
+from heartopt.errors import ConfigError, HeartoptError, OutputError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the path, without suffixes, that its outputs begin with."""
+
+    source: Path
+    stem: Path
+
+    def output(self, suffix: str) -> Path:
+        return self.stem.with_name(self.stem.name + suffix)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be done, and why."""
+
+    source: Path
+    error: str
+
+
+def plan_jobs(inputs: Iterable[tuple[Path, Path]]) -> list[Job]:
+    """Jobs for pairs of (input, its output path without suffixes), all with different outputs.
+
+    Names that differ only in case count as the same: on some file systems they are.
+
+    Raises:
+        ConfigError: two inputs would write the same files.
+    """
+    jobs = [Job(source, output / name) for source, name in inputs]
+    writers: dict[str, Path] = {}
+    for job in jobs:
+        other = writers.setdefault(str(job.stem).casefold(), job.source)
+        if other is not job.source:
+            raise ConfigError(
+                f"{other} and {job.source} would both write {job.stem}.*: rename one, or use two folders"
+            )
+    return jobs
+
+
+def prepare_output(folder: Path) -> Path:
+    """Make the output folder before any work is done for it. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {folder}: permission denied")
+    return folder
+
+
+def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Result]) -> tuple[list[Result], list[Failure]]:
+    """Do each job; one that raises a `HeartoptError` or runs out of memory does not stop the others."""
+    import torch
+
+    results: list[Result] = []
+    failures: list[Failure] = []
+    for job in jobs:
+        try:
+            results.append(work(job))
+        except HeartoptError as error:
+            failures.append(Failure(job.source, " ".join(str(error).split())))
+        except (torch.OutOfMemoryError, MemoryError):
+            failures.append(Failure(job.source, f"{job.source}: out of memory; try a smaller --duration"))
+    return results, failures
+
+
+def finish(
+    session: Session, record: dict[str, Any], failures: Sequence[Failure], *renderables: RenderableType
+) -> None:
+    """Give the result and the list of failures. Raises typer.Exit: 1 if all inputs failed, 3 if some did."""
+    failed = [{"input": str(failure.source), "error": failure.error} for failure in failures]
+    session.result({**record, "failed": failed}, *renderables)
+    for failure in failures:
+        named = str(failure.source) in failure.error
+        print_error(failure.error if named else f"{failure.source}: {failure.error}")
+    done = len(record["files"])
+    if failures and done:
+        session.note(f"{len(failures)} of {done + len(failures)} files failed")
+    if failures:
+        raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_FAILED)
+
+
+def files_table(results: Sequence[dict[str, Any]], key: str) -> list[Table]:
+    """The rows of files that were written, for a person: `key` names the file. No table without rows."""
+    table = Table()
+    table.add_column(key, overflow="fold")
+    for name in ("seconds", "frames", "took (s)", "real-time factor"):
+        table.add_column(name, justify="right")
+    for row in results:
+        length = (f"{row['seconds']:.2f}", str(row["frames"]))
+        table.add_row(row[key], *length, f"{row['wall_seconds']:.1f}", f"{row['rtf']:.3f}")
+    return [table] if results else []

@@ -1,0 +1,147 @@
+"""What the user sees: results on standard output, everything else on standard error, errors as one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from heartopt.errors import HeartoptError
+
+EXIT_FAILED, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 3, 4, 130
+_PLAIN_WIDTH = 120  # columns where no terminal tells its own
+_QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_VERBOSITY": "critical",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "critical",
+}
+
+
+def quiet_environment() -> None:
+    """Ask the libraries to be silent, before the first import of them; the user's own settings win."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error, whatever line breaks the message holds."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    return Console(file=file, width=None if file.isatty() else _PLAIN_WIDTH, soft_wrap=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's run: where its result goes and how it tells of its progress."""
+
+    stdout: TextIO
+    json_output: bool
+
+    def note(self, message: str) -> None:
+        """A line for the person who waits, on standard error."""
+        print(message, file=sys.stderr)
+
+    def progress(self) -> Progress:
+        """A progress bar on standard error, with room for a `detail`; nothing where that is no terminal."""
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TextColumn("elapsed, left"),
+            TimeRemainingColumn(),
+            console=_console(sys.stderr),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def result(self, record: dict[str, Any], *renderables: RenderableType) -> None:
+        """The command's result: `record` as the one JSON object, or `renderables` for a person."""
+        if self.json_output:
+            print(json.dumps(finite(record), indent=2, ensure_ascii=False), file=self.stdout)
+        else:
+            console = _console(self.stdout)
+            for renderable in renderables:
+                console.print(renderable)
+        self.stdout.flush()
+
+
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinity as None, which JSON can hold, and everything unknown to JSON as text."""
+    if isinstance(value, dict):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return finite(value.item()) if hasattr(value, "item") else str(value)
+
+
+class _Warnings(logging.Handler):
+    """heartopt's own warnings, one line each on whatever standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print("warning:", " ".join(record.getMessage().split()), file=sys.stderr)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Warnings and log lines of other libraries go nowhere; heartopt's own go to standard error."""
+    root, own = logging.getLogger(), logging.getLogger("heartopt")
+    silent, warn = logging.NullHandler(), _Warnings(logging.WARNING)
+    root.addHandler(silent)  # with any handler there, logging's "last resort" does not print
+    own.addHandler(warn)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        own.removeHandler(warn)
+        root.removeHandler(silent)
+
+
+@contextmanager
+def session(json_output: bool) -> Iterator[Session]:
+    """Run a command's body: stray prints go to standard error, libraries keep quiet, errors become one line.
+
+    Raises:
+        typer.Exit: 1 for every `HeartoptError` (with `--json`, the object is `{"error": …}`), 130 for Ctrl-C.
+    """
+    current = Session(stdout=sys.stdout, json_output=json_output)
+    try:
+        with redirect_stdout(sys.stderr), _quiet_libraries():
+            yield current
+    except HeartoptError as error:
+        if json_output:
+            current.result({"error": " ".join(str(error).split())})
+        print_error(str(error))
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt as stop:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from stop

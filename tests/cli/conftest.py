@@ -1,0 +1,77 @@
+"""The command line, called in this process, and small songs for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from heartopt.cli.main import main
+
+RATE = 48_000
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def one_line_error(self) -> str:
+        """The error, after checking that it is the one line of standard error and no traceback."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: "), self.err
+        return lines[0]
+
+
+Heartopt = Callable[..., Ran]
+
+
+@pytest.fixture
+def heartopt(capfd: pytest.CaptureFixture[str]) -> Heartopt:
+    """Call `heartopt ARGS…`; what libraries write straight to the file descriptors is seen too."""
+
+    def call(*args: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    return call
+
+
+def tones(seconds: float, *, rate: int = RATE, channels: int = 2, seed: int = 0) -> np.ndarray[Any, Any]:
+    """A few decaying tones and a little noise, `[N, C]` float64 within ±0.5."""
+    random = np.random.default_rng(seed)
+    time = np.arange(max(1, round(seconds * rate))) / rate
+    audio = 0.01 * random.standard_normal((len(time), channels))
+    for frequency in (110, 220, 277, 330, 1320):
+        phases = random.uniform(0, 2 * np.pi, channels)
+        audio += 0.08 * np.exp(-2 * time)[:, None] * np.sin(2 * np.pi * frequency * time[:, None] + phases)
+    return audio
+
+
+@pytest.fixture
+def make_song(tmp_path: Path) -> Callable[..., Path]:
+    """Write a song: `make_song("a/b.wav", seconds=0.5, rate=48000, channels=2)` below the test's folder."""
+
+    def make(name: str = "song.wav", *, seconds: float = 0.5, rate: int = RATE, channels: int = 2) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tones(seconds, rate=rate, channels=channels), rate)
+        return path
+
+    return make
