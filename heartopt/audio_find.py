@@ -1,0 +1,76 @@
+"""Which audio files a command's arguments name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from heartopt.errors import AudioError
+
+# What is taken out of a folder; a file that is named itself is tried whatever it is called.
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".caf", ".flac", ".ape", ".wv", ".tta"}
+    | {".ogg", ".oga", ".opus", ".mp2", ".mp3", ".m4a", ".m4b", ".aac", ".ac3", ".mka", ".wma"}
+)
+
+
+class FoundFile(NamedTuple):
+    """An input file and where its outputs belong: ``relative`` to an output folder, suffix to be replaced."""
+
+    path: Path
+    relative: Path
+
+
+def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
+    """The audio files that ``inputs`` name: files as they are given, folders recursively, in sorted order.
+
+    In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached twice is
+    read once. No two results share ``relative`` without its suffix (compared without case): later ones get ``_2``, ….
+
+    Raises:
+        AudioError: a path that does not exist, a folder that cannot be listed or has no audio.
+    """
+    found: list[FoundFile] = []
+    for given in map(Path, inputs):
+        if given.is_dir():
+            found += _audio_in(given)
+        elif given.exists():
+            found.append(FoundFile(given, Path(given.name)))
+        else:
+            raise AudioError(f"{given}: no such file or folder")
+    taken: set[str] = set()
+    unique: list[FoundFile] = []
+    for path, relative in dict.fromkeys(found):
+        candidate, count = relative, 1
+        while (key := str(candidate.with_suffix("")).casefold()) in taken:
+            count += 1
+            candidate = relative.with_name(f"{relative.stem}_{count}{relative.suffix}")
+        taken.add(key)
+        unique.append(FoundFile(path, candidate))
+    return unique
+
+
+def _audio_in(folder: Path) -> list[FoundFile]:
+    """The audio files below ``folder``, sorted by path."""
+
+    def refuse(error: OSError) -> None:
+        raise AudioError(f"{error.filename}: cannot list the folder: {error.strerror}") from error
+
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        kept = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(parent, name))
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                path = Path(parent, name)
+                found.append(FoundFile(path, path.relative_to(folder)))
+    if not found:
+        raise AudioError(f"{folder}: no audio files in this folder")
+    return sorted(found, key=lambda file: file.relative.parts)
