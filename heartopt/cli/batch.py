@@ -45,7 +45,7 @@ def plan_jobs(inputs: Iterable[tuple[Path, Path]]) -> list[Job]:
     Raises:
         ConfigError: two inputs would write the same files.
     """
-    jobs = [Job(source, output / name) for source, name in inputs]
+    jobs = [Job(source, stem) for source, stem in inputs]
     writers: dict[str, Path] = {}
     for job in jobs:
         other = writers.setdefault(str(job.stem).casefold(), job.source)

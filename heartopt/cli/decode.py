@@ -14,7 +14,7 @@ import typer
 from heartopt.cli import options
 from heartopt.cli.batch import Job, files_table, finish, plan_jobs, prepare_output, run_jobs
 from heartopt.cli.console import Session, session
-from heartopt.cli.loading import CodecChoice
+from heartopt.cli.loading import CodecChoice, check_duration
 from heartopt.errors import ConfigError, TokenError
 
 if TYPE_CHECKING:
@@ -122,14 +122,11 @@ def run(
     choice: CodecChoice,
 ) -> None:
     """Decode every input and print the result."""
-    import torch
-
-    from heartopt.codec.windows import WindowPlan
-
-    if settings.duration is not None:
-        WindowPlan.of_duration(settings.duration)
     jobs = decode_jobs(inputs, output, overwrite=overwrite)
     prepare_output(output)
+    import torch
+
+    check_duration(settings.duration)
     model = choice.load()
     with current.progress() as bar, torch.inference_mode():
         task = bar.add_task("decoding", total=None, detail="")

@@ -55,9 +55,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def check_duration(seconds: float | None) -> None:
+    """Raises CodecError for a decoding window that HeartCodec does not have; None is the codec's own."""
+    from heartopt.codec.windows import WindowPlan
+
+    if seconds is not None:
+        WindowPlan.of_duration(seconds)
+
+
 def load_projection(path: Path | None, codec: HeartCodec) -> EncoderProjection:
     """The projection at `path`, or the codec's own; on the codec's device. Raises CheckpointError."""
-    from heartopt.projection import EncoderProjection, default_projection
+    from heartopt.projection import check_fits, default_projection
+    from heartopt.projection import load_projection as read_projection
 
-    projection = default_projection(codec) if path is None else EncoderProjection.load(path)
+    projection = default_projection(codec) if path is None else read_projection(path)
+    check_fits(projection, codec)
     return projection.to(codec.scalar_device).eval()

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from heartopt import EncoderProjection, HeartCodec
 from heartopt.cli.main import main
+from heartopt.projection import save_projection
+from heartopt.tokens import TokenInfo, save_tokens
 
 RATE = 48_000
 
@@ -72,6 +76,44 @@ def make_song(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, tones(seconds, rate=rate, channels=channels), rate)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def projection_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained projection that fits the embedded codec."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("projection") / "small.safetensors"
+    save_projection(EncoderProjection(256, 512, 32, projection_type="linear"), path, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def mini() -> HeartCodec:
+    """The embedded codec."""
+    return HeartCodec.from_pretrained("mini")
+
+
+@pytest.fixture
+def make_tokens(tmp_path: Path, mini: HeartCodec) -> Callable[..., Path]:
+    """Write random tokens for the embedded codec: `make_tokens("a/b", frames=5)` below the test's folder."""
+
+    def make(name: str = "song", *, frames: int = 5, **changes: Any) -> Path:
+        random = torch.Generator().manual_seed(1)
+        shape = (mini.config.num_quantizers, frames)
+        tokens = torch.randint(mini.config.codebook_size, shape, generator=random)
+        facts: dict[str, Any] = {
+            "codec": "mini",
+            "fingerprint": mini.fingerprint(),
+            "projection": None,
+            "settings": {},
+            "frames": frames,
+            "seconds": frames / 12.5 - 0.03,
+        }
+        path = tmp_path / f"{name}.tokens.npy"
+        save_tokens(path, tokens, TokenInfo(**{**facts, **changes}))
         return path
 
     return make
