@@ -33,8 +33,8 @@ def stft_loss(estimate: Tensor, target: Tensor) -> Tensor:
     """The tier metric: auraloss' multi-resolution STFT loss, `[C, N]` twice -> scalar.
 
     Mean over FFTs of 512, 1024 and 2048 samples of spectral convergence + L1 of natural-log magnitudes. 0 is
-    perfect, lower is better; silence scores about 5.7, another song 3.3. Blind to phase and to what lies under
-    its floor (1e-4).
+    perfect, lower is better; silence scores about 5.7, another song 3.3. Blind to phase and to what lies
+    below its floor (1e-4).
     Source: auraloss `MultiResolutionSTFTLoss` (Yamamoto et al., arXiv 1910.11480), hop fft/4, window = fft.
     """
     estimate, target = _pair(estimate, target)
@@ -42,7 +42,7 @@ def stft_loss(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def stft_log1p(estimate: Tensor, target: Tensor) -> Tensor:
-    """The training report's STFT loss: L1 of log(1 + magnitude) + spectral convergence, `[C, N]` twice -> scalar.
+    """The training report's STFT loss: L1 of log(1 + magnitude) + spectral convergence, `[C, N]` -> scalar.
 
     Mean over three FFTs. 0 is perfect, lower is better; silence scores only about 1.2, so it is never tiered.
     """
@@ -79,21 +79,21 @@ def stft_hf(estimate: Tensor, target: Tensor) -> Tensor:
 def mel_distance(estimate: Tensor, target: Tensor) -> Tensor:
     """Mean L1 between log10 mel magnitudes, `[C, N]` twice -> scalar (80 HTK bins, fft 1024, hop 256).
 
-    In decades, clamped at 1e-5: 0 is perfect, a gain of 20 dB scores 1. Lower is better; blind to phase and to
-    fine pitch.
+    In decades, clamped at 1e-5: 0 is perfect, a gain of 20 dB scores 1. Lower is better; blind to phase and
+    to fine pitch.
     """
     e, t = _mels(estimate, target, power=1)
     return functional.l1_loss(e.clamp(min=_MEL_FLOOR).log10(), t.clamp(min=_MEL_FLOOR).log10())
 
 
 def mel_log1p(estimate: Tensor, target: Tensor) -> Tensor:
-    """The training report's mel loss: L1 of log(1 + *power* mel), bins as `mel_distance`, `[C, N]` twice -> scalar."""
+    """The training report's mel loss: L1 of log(1 + *power* mel), bins as `mel_distance`."""
     e, t = _mels(estimate, target, power=2)
     return functional.l1_loss(torch.log1p(e), torch.log1p(t))
 
 
 def shimmer_db(estimate: Tensor, target: Tensor) -> Tensor:
-    """Energy in 4-8 kHz of the estimate over the target's: 10 log10 of the ratio in dB, `[C, N]` twice -> scalar.
+    """Energy in 4-8 kHz of the estimate over the target's: 10 log10 of the ratio in dB, `[C, N]` -> scalar.
 
     0 is perfect, positive is too bright, negative too dull (signed, hence no loss term). Energies are mean
     squared magnitudes of a 2048-point STFT over all channels and frames, floored at 1e-10. Blind to where the
@@ -147,7 +147,8 @@ def _pair(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _stft(audio: Tensor, size: int) -> Tensor:
     """Complex spectrum `[C, size // 2 + 1, frames]` of `[C, N]`: hop size / 4, Hann, centred, reflected."""
     window = _window(size, audio.device, audio.dtype)
-    return torch.stft(audio, size, size // 4, size, window, return_complex=True)
+    spectrum: Tensor = torch.stft(audio, size, size // 4, size, window, return_complex=True)
+    return spectrum
 
 
 def _spectra(estimate: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -158,7 +159,8 @@ def _spectra(estimate: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _convergence(estimate: Tensor, target: Tensor) -> Tensor:
     """Spectral convergence (Arik et al., arXiv 1808.06719); finite for a silent target."""
     norm = torch.linalg.vector_norm
-    return norm(target - estimate) / norm(target).clamp(min=_NORM_FLOOR)
+    ratio: Tensor = norm(target - estimate) / norm(target).clamp(min=_NORM_FLOOR)
+    return ratio
 
 
 def _mels(estimate: Tensor, target: Tensor, *, power: int) -> tuple[Tensor, Tensor]:
@@ -184,7 +186,8 @@ def _band(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """1 for the bins of the shimmer band, 0 for the others: `[size // 2 + 1, 1]`."""
     with torch.inference_mode(False):
         hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=device)
-        return ((hertz >= SHIMMER_BAND[0]) & (hertz <= SHIMMER_BAND[1])).to(dtype).unsqueeze(-1)
+        inside: Tensor = (hertz >= SHIMMER_BAND[0]) & (hertz <= SHIMMER_BAND[1])
+        return inside.to(dtype).unsqueeze(-1)
 
 
 @lru_cache(maxsize=8)

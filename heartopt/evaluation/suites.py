@@ -1,0 +1,160 @@
+"""Suites as data: a YAML file that names songs or excerpts, their licences, systems and judge seeds.
+
+name: mini
+about: Three excerpts ...
+systems: [projection, optimized]     # optional
+seeds: [101, 102]                    # optional
+songs:
+  - file: excerpts/nebula.flac       # relative to the YAML
+    start: 0.0                       # seconds, optional
+    seconds: 8.0                     # optional: to the end
+    sha256: 0f3a...                  # of the file, optional
+    title: Nebula
+    author: Maxstack
+    licence: CC-BY-SA-3.0
+    source: {package: ..., path: ...}  # optional: where a script finds it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from heartopt.audio import SAMPLE_RATE, AudioFile, find_audio, stereo
+from heartopt.errors import AudioError, ConfigError
+from heartopt.files import sha256_of
+
+_SUITE_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "about": str,
+    "systems": list,
+    "seeds": list,
+    "songs": list,
+}
+_SONG_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "file": str,
+    "start": (int, float),
+    "seconds": (int, float),
+    "sha256": str,
+    "title": str,
+    "author": str,
+    "licence": str,
+    "source": dict,
+}
+
+
+@dataclass(frozen=True)
+class Song:
+    """One song, or an excerpt of it.
+
+    Attributes:
+        name: what rows call it; unique in its suite.
+        path: the audio file.
+        start, seconds: the excerpt; `seconds` None means to the end.
+        details: title, author, licence, sha256, source, as the suite gives them.
+        mixdown: take more than two channels as their mean.
+    """
+
+    name: str
+    path: Path
+    start: float = 0.0
+    seconds: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    mixdown: bool = False
+
+    def read(self) -> Tensor:
+        """The excerpt as stereo `[2, N]` at 48 kHz. Raises AudioError."""
+        start = round(self.start * SAMPLE_RATE)
+        stop = None if self.seconds is None else start + round(self.seconds * SAMPLE_RATE)
+        with AudioFile(self.path, mixdown=self.mixdown) as audio:
+            if start >= audio.num_samples:
+                raise AudioError(
+                    f"{self.path}: lasts {audio.seconds:.2f} s, so nothing begins at {self.start:g} s"
+                )
+            return stereo(audio.read(start, stop))
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Songs to judge on, and, where the suite says so, the systems and judge seeds to use."""
+
+    name: str
+    songs: tuple[Song, ...]
+    about: str = ""
+    systems: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+def files_suite(paths: Sequence[Path], *, name: str = "files", mixdown: bool = False) -> Suite:
+    """A suite of audio files, as given, and folders, searched recursively. Raises AudioError."""
+    found = find_audio(paths)
+    return Suite(name, tuple(Song(str(file.relative), file.path, mixdown=mixdown) for file in found))
+
+
+def load_suite(path: str | Path) -> Suite:
+    """Read a suite's YAML: every file must be there and have its hash.
+
+    Raises:
+        ConfigError: unreadable YAML, an unknown or missing key, a value of another type, a repeated file, a
+            missing file or one with another hash.
+    """
+    path = Path(path)
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ConfigError(f"suite {path}: cannot be read: {reason}") from error
+    record = _checked(record, _SUITE_KEYS, required=("name", "songs"), where=f"suite {path}")
+    songs = tuple(_song(entry, path) for entry in record["songs"])
+    if not songs:
+        raise ConfigError(f"suite {path}: has no songs")
+    if len({song.name for song in songs}) < len(songs):
+        raise ConfigError(f"suite {path}: names a file twice")
+    systems, seeds = record.get("systems"), record.get("seeds")
+    if seeds is not None and not all(isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f"suite {path}: seeds must be whole numbers, not {seeds}")
+    return Suite(
+        name=record["name"],
+        songs=songs,
+        about=record.get("about", ""),
+        systems=None if systems is None else tuple(str(system) for system in systems),
+        seeds=None if seeds is None else tuple(seeds),
+    )
+
+
+def _song(entry: Any, suite: Path) -> Song:
+    entry = _checked(entry, _SONG_KEYS, required=("file",), where=f"suite {suite}: a song")
+    path = suite.parent / entry["file"]
+    if not path.is_file():
+        hint = "; build it with benchmarks/build_suite.py" if "source" in entry else ""
+        raise ConfigError(f"suite {suite}: {entry['file']} is not there{hint}")
+    if "sha256" in entry and (found := sha256_of(path)) != entry["sha256"]:
+        raise ConfigError(
+            f"suite {suite}: {entry['file']} has SHA-256 {found[:12]}…, not {entry['sha256'][:12]}…"
+        )
+    start, seconds = float(entry.get("start", 0.0)), entry.get("seconds")
+    if start < 0 or (seconds is not None and seconds <= 0):
+        raise ConfigError(f"suite {suite}: {entry['file']}: start and seconds must not be negative or empty")
+    details = {key: entry[key] for key in ("title", "author", "licence", "sha256", "source") if key in entry}
+    return Song(entry["file"], path, start, None if seconds is None else float(seconds), details)
+
+
+def _checked(
+    record: Any, keys: Mapping[str, type | tuple[type, ...]], *, required: Sequence[str], where: str
+) -> dict[str, Any]:
+    """The mapping, if it has the required keys and no unknown ones, each of its type. Raises ConfigError."""
+    if not isinstance(record, dict):
+        raise ConfigError(f"{where}: must be a mapping, not {type(record).__name__}")
+    if unknown := [str(key) for key in record if key not in keys]:
+        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(keys)}")
+    if missing := [key for key in required if key not in record]:
+        raise ConfigError(f"{where}: has no {', '.join(missing)}")
+    for key, value in record.items():
+        if not isinstance(value, keys[key]) or isinstance(value, bool):
+            raise ConfigError(f"{where}: {key} is {value!r}, of the wrong type")
+    return record
