@@ -52,7 +52,7 @@ class AudioSource(Protocol):
         ...
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Samples ``[start, stop)`` as float32 ``[C, stop - start]``; ``stop`` None or past the end means the end."""
+        """Samples ``[start, stop)``, float32 ``[C, stop - start]``; ``stop`` None or too large: the end."""
         ...
 
 
@@ -67,8 +67,8 @@ class AudioFile:
         mixdown: give a file of more than two channels as mono, their mean, instead of refusing it.
 
     Raises:
-        AudioError: missing, a folder, empty, not audio, no samples, more than two channels without ``mixdown``;
-            while reading: NaN or infinite samples, damage.
+        AudioError: missing, a folder, empty, not audio, no samples, more than two channels without
+            ``mixdown``; while reading: NaN or infinite samples, damage.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, mixdown: bool = False) -> None:
@@ -123,7 +123,8 @@ class AudioTensor:
     """48 kHz audio in memory, ``[C, N]`` or ``[N]``, with the face of an :class:`AudioFile`.
 
     Raises:
-        AudioError: not floating point, another shape, no samples, more than two channels, NaN or infinite samples.
+        AudioError: not floating point, another shape, no samples, more than two channels, NaN or infinite
+            samples.
     """
 
     def __init__(self, audio: Tensor) -> None:
@@ -147,7 +148,7 @@ def _span(start: int, stop: int | None, num_samples: int) -> tuple[int, int]:
 
 
 def _not_finite(samples: Tensor, start: int, rate: int) -> str | None:
-    """Where ``samples [C, n]``, which begin at sample ``start``, hold NaN or infinity, in words; None if nowhere."""
+    """Where ``samples [C, n]``, from position ``start`` on, hold NaN or infinity; None if nowhere."""
     bad = ~torch.isfinite(samples)
     if not bool(bad.any()):
         return None
@@ -186,37 +187,35 @@ def stereo(audio: Tensor) -> Tensor:
 class AudioWriter:
     """Writes a file block by block: ``.wav`` (24-bit PCM) or ``.flac`` (24-bit).
 
-    Use it in a ``with`` block: the file gets its name when the block ends without an error, not before. Samples
-    beyond full scale are clipped.
+    Use it in a ``with`` block: the file gets its name when the block ends without an error, not before.
+    Samples beyond full scale are clipped.
 
     Raises:
         AudioError: another suffix, blocks of another shape, NaN or infinite samples, no samples at all.
         OutputError: the file cannot be written, or a WAV would pass 4 GiB.
     """
 
-    def __init__(self, path: str | os.PathLike[str], channels: int = 2, sample_rate: int = SAMPLE_RATE) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], channels: int = 2, sample_rate: int = SAMPLE_RATE
+    ) -> None:
         self.path = Path(path)
         self._format = _WRITTEN.get(self.path.suffix.lower())
         if self._format is None:
-            raise AudioError(f"{self.path}: audio is written as .wav or .flac, not {self.path.suffix or 'without'}")
+            raise AudioError(
+                f"{self.path}: audio is written as .wav or .flac, not {self.path.suffix or 'without'}"
+            )
         self.channels, self.sample_rate = channels, sample_rate
         self.num_samples = 0
         self._stack = ExitStack()
         self._file: Any = None
 
     def __enter__(self) -> AudioWriter:
-        temporary = self._stack.enter_context(atomic_path(self.path))
-        self._file = self._guard(
-            lambda: soundfile.SoundFile(
-                os.fsencode(temporary),
-                "w",
-                samplerate=self.sample_rate,
-                channels=self.channels,
-                format=self._format,
-                subtype="PCM_24",
-            )
-        )
-        self._stack.callback(self._file.close)
+        with ExitStack() as opening:
+            temporary = os.fsencode(opening.enter_context(atomic_path(self.path)))
+            form = {"samplerate": self.sample_rate, "channels": self.channels, "format": self._format}
+            self._file = self._guard(lambda: soundfile.SoundFile(temporary, "w", subtype="PCM_24", **form))
+            opening.callback(self._file.close)
+            self._stack = opening.pop_all()  # from here on __exit__ closes and renames
         return self
 
     def write(self, audio: Tensor) -> None:
@@ -225,7 +224,9 @@ class AudioWriter:
             raise OutputError(f"{self.path}: an AudioWriter writes only inside its with block")
         samples = _checked(audio, str(self.path)).detach().float().cpu()
         if samples.shape[0] != self.channels:
-            raise AudioError(f"{self.path}: a block has {samples.shape[0]} channels, the file {self.channels}")
+            raise AudioError(
+                f"{self.path}: a block has {samples.shape[0]} channels, the file {self.channels}"
+            )
         self.num_samples += samples.shape[1]
         if self._format == "WAV" and self.num_samples * self.channels * 3 > _LARGEST_WAV:
             raise OutputError(f"{self.path}: a WAV file cannot pass 4 GiB; write .flac")
@@ -233,7 +234,7 @@ class AudioWriter:
         self._guard(lambda: self._file.write(block))
 
     def _guard(self, action: Callable[[], Any]) -> Any:
-        """Run ``action``; if it fails, clean up and raise OutputError."""
+        """Run ``action``, with soundfile's failures as OutputError."""
         try:
             return action()
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
@@ -251,7 +252,7 @@ class AudioWriter:
 
 
 def write_audio(path: str | os.PathLike[str], audio: Tensor, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write ``audio [C, N]`` (or ``[N]``) as 24-bit WAV or FLAC, by suffix, atomically; clipped to full scale.
+    """Write ``audio [C, N]`` (or ``[N]``) as 24-bit WAV or FLAC, by suffix; atomic, clipped to full scale.
 
     Raises AudioError and OutputError as :class:`AudioWriter` does.
     """

@@ -10,10 +10,22 @@ from typing import NamedTuple
 from heartopt.errors import AudioError
 
 # What is taken out of a folder; a file that is named itself is tried whatever it is called.
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".caf", ".flac", ".ape", ".wv", ".tta"}
-    | {".ogg", ".oga", ".opus", ".mp2", ".mp3", ".m4a", ".m4b", ".aac", ".ac3", ".mka", ".wma"}
-)
+_LOSSLESS = [
+    ".wav",
+    ".wave",
+    ".w64",
+    ".rf64",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".caf",
+    ".flac",
+    ".ape",
+    ".wv",
+]
+_LOSSY = [".ogg", ".oga", ".opus", ".mp2", ".mp3", ".m4a", ".m4b", ".aac", ".ac3", ".mka", ".wma"]
+AUDIO_SUFFIXES = frozenset(_LOSSLESS + _LOSSY)
 
 
 class FoundFile(NamedTuple):
@@ -26,20 +38,22 @@ class FoundFile(NamedTuple):
 def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     """The audio files that ``inputs`` name: files as they are given, folders recursively, in sorted order.
 
-    In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached twice is
-    read once. No two results share ``relative`` without its suffix (compared without case): later ones get ``_2``, ….
+    In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached
+    twice is read once. No two results share ``relative`` without its suffix (compared without case): later
+    ones get ``_2``, ….
 
     Raises:
         AudioError: a path that does not exist, a folder that cannot be listed or has no audio.
     """
     found: list[FoundFile] = []
     for given in map(Path, inputs):
-        if given.is_dir():
-            found += _audio_in(given)
-        elif given.exists():
-            found.append(FoundFile(given, Path(given.name)))
-        else:
+        try:
+            is_folder, exists = given.is_dir(), given.exists()
+        except OSError as error:
+            raise AudioError(f"{given}: cannot be read: {error.strerror or error}") from error
+        if not exists:
             raise AudioError(f"{given}: no such file or folder")
+        found += _audio_in(given) if is_folder else [FoundFile(given, Path(given.name))]
     taken: set[str] = set()
     unique: list[FoundFile] = []
     for path, relative in dict.fromkeys(found):

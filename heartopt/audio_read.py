@@ -1,12 +1,14 @@
 """Decoders: native samples of any audio file, by position, without holding the file in memory.
 
-Lossless files are read where they are needed. Lossy ones are decoded forward only: after a seek, libsndfile's Vorbis,
-Opus and variable-rate MP3 samples differ from those of a straight run (by up to full scale), and PyAV's seeks stop at
-packets. What was decoded last is kept, so that reading on, with some overlap, decodes nothing twice.
+Lossless files are read where they are needed. Lossy ones are decoded forward only: after a seek, libsndfile's
+Vorbis, Opus and variable-rate MP3 samples differ from those of a straight run (by up to full scale), and
+PyAV's seeks stop at packets. What was decoded last is kept, so that reading on, with some overlap, decodes
+nothing twice.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,18 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from heartopt.audio_av import av_blocks, av_frames
 from heartopt.errors import AudioError
+
+_log = logging.getLogger(__name__)
 
 Samples = npt.NDArray[np.float32]  # [n, C]
 
 _BLOCK = 1 << 16  # samples decoded at a time
 _HISTORY = 1 << 21  # decoded samples kept behind the newest one: 47 s at 44.1 kHz, 17 MB in stereo
-_LOSSLESS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF"}
+_SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # libsndfile's subtypes (FLAC is PCM) that it seeks exactly
+_UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile claims far more where a file does not say
 _MPEG_SUFFIXES = {".mp1", ".mp2", ".mp3"}
 
 
@@ -37,7 +42,7 @@ class Decoder(Protocol):
     frames: int
 
     def read(self, start: int, stop: int) -> Samples:
-        """Samples ``[start, stop)`` as ``[stop - start, C]``; raises AudioError if the file breaks off before."""
+        """Samples ``[start, stop)`` as ``[stop - start, C]``; AudioError if the file breaks off before."""
         ...
 
     def close(self) -> None:
@@ -57,7 +62,8 @@ class SeekingDecoder:
             self._file.seek(start)
             samples: Samples = self._file.read(stop - start, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self._path}: damaged after {start / self.rate:.2f} s: {_reason(error)}") from error
+            where = f"between {start / self.rate:.2f} and {stop / self.rate:.2f} s"
+            raise AudioError(f"{self._path}: damaged {where}: {_reason(error)}") from error
         if len(samples) < stop - start:
             raise AudioError(f"{self._path}: breaks off at {(start + len(samples)) / self.rate:.2f} s")
         return samples
@@ -71,12 +77,18 @@ class ForwardDecoder:
 
     Args:
         path: for messages.
-        blocks: begins a decoding run: a generator of ``[n, C]`` blocks, which closes its file when it is closed.
+        blocks: begins a decoding run: a generator of ``[n, C]`` blocks, which closes its file when it is
+            closed.
         frames: samples there are; None counts them, by decoding the file once.
     """
 
     def __init__(
-        self, path: Path, blocks: Callable[[], Iterator[Samples]], rate: int, channels: int, frames: int | None
+        self,
+        path: Path,
+        blocks: Callable[[], Iterator[Samples]],
+        rate: int,
+        channels: int,
+        frames: int | None,
     ) -> None:
         self._path, self._blocks = path, blocks
         self.rate, self.channels = rate, channels
@@ -152,18 +164,15 @@ def _looks_like_mpeg(path: Path) -> bool:
 def _ffmpeg_refusal(path: Path) -> str | None:
     """Why FFmpeg finds no audio in a file, None if it decodes some."""
     try:
-        for _ in _av_frames(path):
+        for _ in av_frames(path):
             return None
     except AudioError as error:
         return str(error).rpartition(": ")[2]
     return "nothing decodable"
 
 
-# --- libsndfile
-
-
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A SoundFile that is never sought: soundfile itself seeks after each read of a seekable file, inexactly."""
+    """A SoundFile that is only read on: of a seekable file, soundfile seeks (inexactly) after each read."""
 
     def seekable(self) -> bool:
         return False
@@ -172,20 +181,25 @@ class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has 
 def _open_soundfile(path: Path) -> Decoder:
     """A decoder on libsndfile. Raises LibsndfileError where it does not know the format."""
     file = soundfile.SoundFile(os.fsencode(path))
-    if file.format in _LOSSLESS and _reaches_end(file):
+    if file.subtype.startswith(_SOUGHT) and _reaches_end(file):
         return SeekingDecoder(path, file)
     with file:
         rate, channels, claimed = int(file.samplerate), int(file.channels), int(file.frames)
-        # An Ogg file's length is in its last page. An MP3's is a guess, and so is that of a lossless file cut short.
-        frames = claimed if file.format == "OGG" else None
-    return ForwardDecoder(path, lambda: _soundfile_blocks(path), rate, channels, frames)
+        # An Ogg file's last page has its length (but for chained streams, which claim 2^63 samples). An MP3's
+        # is a guess, a lossless file's is wrong where it is cut short.
+        frames = claimed if file.format == "OGG" and (claimed == 0 or _reaches_end(file)) else None
+    decoder = ForwardDecoder(path, lambda: _soundfile_blocks(path), rate, channels, frames)
+    if 0 < decoder.frames < claimed - rate and claimed < _UNKNOWN_LENGTH:
+        seconds, promised = decoder.frames / rate, claimed / rate
+        _log.warning("%s: breaks off at %.1f s of the %.1f s that it claims to have", path, seconds, promised)
+    return decoder
 
 
 def _reaches_end(file: Any) -> bool:
     """Whether the last sample that the header claims is there."""
     try:
         file.seek(max(0, file.frames - 1))
-        return len(file.read(1)) == min(1, file.frames)
+        return bool(len(file.read(1)) == min(1, file.frames))
     except soundfile.LibsndfileError:
         return False
 
@@ -201,82 +215,9 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
-# --- PyAV
-
-
 def _open_av(path: Path) -> Decoder:
-    first = next(_av_frames(path), None)
+    first = next(av_frames(path), None)
     if first is None:
         raise AudioError(f"{path}: no audio can be decoded from it")
     channels, rate = len(first.layout.channels), int(first.sample_rate)
-    return ForwardDecoder(path, lambda: _av_blocks(path), rate, channels, None)
-
-
-def _av_frames(path: Path) -> Iterator[Any]:
-    """The decoded frames of a file's (first) audio stream.
-
-    Undecodable packets before the first and after the last good frame are passed over; one in between is an error,
-    because what follows it would sound too early.
-    """
-    try:
-        # The prefix keeps FFmpeg from reading a protocol into a name with a colon.
-        with av.open("file:" + os.path.abspath(path), metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise AudioError(f"{path}: has no audio in it")
-            stream = container.streams.audio[0]
-            seconds, broken = 0.0, False
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    broken = True
-                    continue
-                if frames and broken and seconds:
-                    raise AudioError(f"{path}: damaged at {seconds:.2f} s; convert or copy it again")
-                broken = broken and not frames
-                for frame in frames:
-                    seconds += frame.samples / frame.sample_rate
-                    yield frame
-    except (av.error.FFmpegError, OSError, UnicodeError) as error:
-        raise AudioError(f"{path}: cannot be decoded as audio: {_av_reason(error)}") from error
-
-
-def _av_reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _av_blocks(path: Path) -> Iterator[Samples]:
-    """Decoded samples, as float, without what the encoder put before the song and, in MP4, after it.
-
-    MP4 and Matroska files and MP3 headers say how long the delay is, and FFmpeg drops it. A bare AAC stream
-    says nothing; but its first frame only primes the decoder's overlap, and every encoder puts at least that one there.
-    """
-    skip, left = _av_trim(path)
-    converter = av.AudioResampler(format="fltp")
-    rate = None
-    for frame in _av_frames(path):
-        if skip:
-            skip -= 1
-            continue
-        if rate not in (None, frame.sample_rate):
-            raise AudioError(f"{path}: its sample rate changes in the middle; convert it to WAV")
-        rate = frame.sample_rate
-        try:
-            converted = converter.resample(frame)
-        except ValueError as error:
-            raise AudioError(f"{path}: its channels change in the middle; convert it to WAV") from error
-        for part in converted:
-            block: Samples = part.to_ndarray().T
-            yield block if left is None else block[: max(0, left)]
-            left = None if left is None else left - len(block)
-
-
-def _av_trim(path: Path) -> tuple[int, int | None]:
-    """How many frames to drop at the start, and how many samples there are (None: all that come)."""
-    with av.open("file:" + os.path.abspath(path), metadata_errors="replace") as container:
-        stream = container.streams.audio[0]
-        if container.format.name == "aac":
-            return 1, None
-        if "mp4" in container.format.name.split(",") and stream.duration and stream.sample_rate:
-            return 0, -int(-stream.duration * stream.time_base * stream.sample_rate // 1)
-    return 0, None
+    return ForwardDecoder(path, lambda: av_blocks(path), rate, channels, None)

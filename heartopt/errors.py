@@ -1,6 +1,7 @@
 """The one family of errors that heartopt raises.
 
-Every message is one line: what was wrong, where, and what to do about it. Only the command line prints and exits.
+Every message is one line: what was wrong, where, and what to do about it. Only the command line prints and
+exits.
 """
 
 from __future__ import annotations

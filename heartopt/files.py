@@ -15,7 +15,7 @@ from typing import Any
 from heartopt.errors import HeartoptError, OutputError
 
 _CHUNK_BYTES = 1 << 20
-_NAME_TAIL = 60  # characters of the final name kept in the temporary one: its suffixes, never an overlong name
+_NAME_TAIL = 60  # characters of the final name that the temporary one ends with: all suffixes, bounded length
 
 
 def _reason(error: OSError) -> str:
@@ -34,13 +34,13 @@ def _flush_to_disk(path: Path, flags: int = os.O_RDONLY) -> None:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
-    The temporary name is hidden and ends with the same suffixes, so that writers which choose a format by suffix
-    choose the same one. Missing parent folders are made. If the block raises, the temporary file is removed and
-    whatever was at ``path`` before stays as it was.
+    The temporary name is hidden and ends with the same suffixes, so that writers which choose a format by
+    suffix choose the same one. Missing parent folders are made. If the block raises, the temporary file is
+    removed and whatever was at ``path`` before stays as it was.
 
     Raises:
-        OutputError: the folder cannot be made, or writing, flushing or renaming fails (any ``OSError``, also one
-            raised inside the block).
+        OutputError: the folder cannot be made, or writing, flushing or renaming fails (any ``OSError``, also
+            one raised inside the block).
     """
     final = Path(path)
     temporary = final.parent / f".{secrets.token_hex(6)}.{final.name[-_NAME_TAIL:]}"
@@ -68,8 +68,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write ``obj`` as JSON (two spaces, keys in their order, a newline at the end), atomically.
 
-    JSON has no NaN and no infinity: such numbers are written as ``null``. Paths are written as strings, NumPy and
-    torch scalars as numbers. Raises OutputError; TypeError for what JSON cannot hold.
+    JSON has no NaN and no infinity: such numbers are written as ``null``. Paths are written as strings, NumPy
+    and torch scalars as numbers. Raises OutputError; TypeError for what JSON cannot hold.
     """
     write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""Band-limited resampling whose parts equal the whole: any span of the output from just the input it needs."""
+"""Band-limited resampling in parts that equal the whole: any span of the output from the input it needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torchaudio.transforms import Resample
 
 from heartopt.errors import AudioError
 
-# Kaiser-windowed sinc. With 128 zero crossings a side and beta 10 (stop band under -95 dB) the transition is 5.3 % of
-# the lower rate's Nyquist frequency, centred on the rolloff: 44.1 -> 48 kHz is flat to 20.5 kHz and has
-# nothing left at 22.05 kHz. torchaudio's defaults (6 crossings, Hann, rolloff 0.99) leak at -20 dB.
+# Kaiser-windowed sinc. With 128 zero crossings a side and beta 10 (stop band under -95 dB) the transition is
+# 5.3 % of the lower rate's Nyquist frequency, centred on the rolloff: 44.1 -> 48 kHz is flat to 20.5 kHz and
+# has nothing left at 22.05 kHz. torchaudio's defaults (6 crossings, Hann, rolloff 0.99) leak at -20 dB.
 ZERO_CROSSINGS = 128
 ROLLOFF = 0.97
 KAISER_BETA = 10.0
@@ -41,17 +41,21 @@ def resample(audio: Tensor, source_rate: int, target_rate: int) -> Tensor:
         AudioError: not floating point, no samples, or a rate below 1.
     """
     if not audio.is_floating_point() or audio.dim() == 0:
-        raise AudioError(f"resampling needs floating-point samples [..., N], not {audio.dtype} {list(audio.shape)}")
+        raise AudioError(
+            f"resampling needs floating-point samples [..., N], not {audio.dtype} {list(audio.shape)}"
+        )
     total = audio.shape[-1]
     stop = resampled_length(total, source_rate, target_rate) if min(source_rate, target_rate) > 0 else 0
     return resample_span(lambda a, b: audio[..., a:b], total, source_rate, target_rate, 0, stop)
 
 
-def resample_span(read: Read, total: int, source_rate: int, target_rate: int, start: int, stop: int) -> Tensor:
+def resample_span(
+    read: Read, total: int, source_rate: int, target_rate: int, start: int, stop: int
+) -> Tensor:
     """Samples ``[start, stop)`` of the resampled signal, reading only the input that they depend on.
 
-    Equal to the same slice of the whole up to float32 rounding: pieces begin at multiples of the rates' period, where
-    the filter's phases repeat, and carry the filter's width on both sides.
+    Equal to the same slice of the whole up to float32 rounding: pieces begin at multiples of the rates'
+    period, where the filter's phases repeat, and carry the filter's width on both sides.
 
     Args:
         read: gives input samples ``[a, b)`` as ``[..., b - a]``, for ``0 <= a < b <= total``.
@@ -64,29 +68,29 @@ def resample_span(read: Read, total: int, source_rate: int, target_rate: int, st
     if min(source_rate, target_rate) < 1:
         raise AudioError(f"cannot resample from {source_rate} Hz to {target_rate} Hz")
     if not 0 <= start < stop <= resampled_length(total, source_rate, target_rate):
-        raise AudioError(f"samples {start} to {stop} are not in a signal of {total} samples at {source_rate} Hz")
+        raise AudioError(
+            f"samples {start} to {stop} are not in a signal of {total} samples at {source_rate} Hz"
+        )
     if source_rate == target_rate:
         return read(start, stop)
     divisor = math.gcd(source_rate, target_rate)
     period_in, period_out = source_rate // divisor, target_rate // divisor
     width = math.ceil(ZERO_CROSSINGS * period_in / (min(period_in, period_out) * ROLLOFF))
-    direct = period_out * (period_in + 2 * width) > _LARGEST_KERNEL
+    few_phases = period_out * (period_in + 2 * width) <= _LARGEST_KERNEL
     output: Tensor | None = None
     for first in range(start, stop, _SPAN):
         last = min(first + _SPAN, stop)
-        # Input needed for output [first, last), begun on a period's border.
-        blocks_before = first // period_out - math.ceil(width / period_in)
-        begin = max(0, blocks_before) * period_in
-        end = min(total, -(-last // period_out) * period_in + width)
-        if direct:
-            end = min(total, (last - 1) * period_in // period_out + width + 1)
-            begin = max(0, first * period_in // period_out - width)
-            piece = _weigh_directly(read(begin, end), begin, period_in, period_out, first, last)
-        else:
-            skipped = begin // period_in * period_out
-            samples = read(begin, end)
+        if few_phases:
+            block = max(0, first // period_out - math.ceil(width / period_in))  # begin where a period begins
+            begin = block * period_in
+            samples = read(begin, min(total, math.ceil(last / period_out) * period_in + width))
             resampler = _resampler(period_in, period_out, samples.dtype).to(samples.device)
+            skipped = block * period_out
             piece = resampler(samples.contiguous())[..., first - skipped : last - skipped]
+        else:
+            begin = max(0, first * period_in // period_out - width)
+            samples = read(begin, min(total, (last - 1) * period_in // period_out + width + 1))
+            piece = _weigh_directly(samples, begin, period_in, period_out, first, last)
         if output is None:
             output = piece.new_empty(*piece.shape[:-1], stop - start)
         output[..., first - start : last - start] = piece
@@ -96,7 +100,7 @@ def resample_span(read: Read, total: int, source_rate: int, target_rate: int, st
 
 @lru_cache(maxsize=16)
 def _resampler(period_in: int, period_out: int, dtype: torch.dtype) -> Resample:
-    """torchaudio's resampler; its filter is computed once, in float64 (the functional form computes it in float32)."""
+    """torchaudio's resampler; the filter is computed once, in float64 (in its functional form: float32)."""
     return Resample(
         period_in,
         period_out,
@@ -108,11 +112,13 @@ def _resampler(period_in: int, period_out: int, dtype: torch.dtype) -> Resample:
     )
 
 
-def _weigh_directly(samples: Tensor, begin: int, period_in: int, period_out: int, first: int, last: int) -> Tensor:
-    """The same filter for rates with next to no common divisor (44,099 Hz, say), whose phases would not fit in memory.
+def _weigh_directly(
+    samples: Tensor, begin: int, period_in: int, period_out: int, first: int, last: int
+) -> Tensor:
+    """The same filter for rates with next to no common divisor (44,099 Hz, say): too many phases to keep.
 
-    ``samples [..., n]`` are the input from position ``begin`` on; gives output ``[first, last)``. Each output's weights
-    are interpolated between the two nearest of 1024 phases (error below -110 dB).
+    ``samples [..., n]`` are the input from position ``begin`` on; gives output ``[first, last)``. Each
+    output's weights are interpolated between the two nearest of 1024 phases (error below -110 dB).
     """
     table = _phase_table(period_in, period_out, samples.dtype).to(samples.device)
     taps = table.shape[1]
@@ -130,7 +136,7 @@ def _weigh_directly(samples: Tensor, begin: int, period_in: int, period_out: int
 
 @lru_cache(maxsize=4)
 def _phase_table(period_in: int, period_out: int, dtype: torch.dtype) -> Tensor:
-    """Filter weights ``[1024 + 1 phases, taps]``: row p weighs the input around a point p / 1024 past a sample."""
+    """Filter weights ``[1024 + 1 phases, taps]``: row p weighs the input around p / 1024 past a sample."""
     cutoff = min(period_in, period_out) / period_in * ROLLOFF  # of the input's Nyquist frequency
     width = math.ceil(ZERO_CROSSINGS / cutoff)
     taps = torch.arange(-width, width + 1, dtype=torch.float64)
@@ -138,4 +144,5 @@ def _phase_table(period_in: int, period_out: int, dtype: torch.dtype) -> Tensor:
     t = ((taps - phases[:, None]) * cutoff).clamp_(-ZERO_CROSSINGS, ZERO_CROSSINGS)
     beta = torch.tensor(KAISER_BETA, dtype=torch.float64)
     window = torch.special.i0(beta * (1 - (t / ZERO_CROSSINGS) ** 2).sqrt()) / torch.special.i0(beta)
-    return (torch.sinc(t) * window * cutoff).to(dtype)
+    weights: Tensor = torch.sinc(t) * window * cutoff
+    return weights.to(dtype)

@@ -1,6 +1,7 @@
 """Token files: ``NAME.tokens.npy`` (int64 ``[K, F]``, no pickle) and ``NAME.tokens.json`` beside it.
 
-``K`` codebooks, ``F`` code frames at 12.5 Hz. The JSON says which codec the codes belong to and how they were made.
+``K`` codebooks, ``F`` code frames at 12.5 Hz. The JSON says which codec the codes belong to and how they were
+made.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class TokenInfo:
 
 
 class TokenFile(NamedTuple):
-    """A loaded token file: ``tokens`` int64 ``[K, F]`` and its ``info``, None where there is no JSON beside it."""
+    """A loaded token file: ``tokens`` int64 ``[K, F]``; ``info`` is None where there is no JSON beside it."""
 
     tokens: Tensor
     info: TokenInfo | None
@@ -70,7 +71,8 @@ def save_tokens(path: str | os.PathLike[str], tokens: Tensor, info: TokenInfo) -
     Each file appears atomically, the JSON first: wherever there are tokens, there is their JSON.
 
     Raises:
-        TokenError: not int64 ``[K, F]`` with F > 0, negative codes, an ``info`` of another length or another name.
+        TokenError: not int64 ``[K, F]`` with F > 0, negative codes, an ``info`` of another length or another
+            name.
         OutputError: the files cannot be written.
     """
     final = Path(path)
@@ -100,8 +102,8 @@ def load_tokens(path: str | os.PathLike[str], *, num_quantizers: int, codebook_s
         codebook_size: the codec's V; every code must be in ``[0, V)``.
 
     Raises:
-        TokenError: missing, damaged, truncated, empty or pickled; another shape, dtype or range; a JSON that is
-            damaged or speaks of another number of frames.
+        TokenError: missing, damaged, truncated, empty or pickled; another shape, dtype or range; a JSON that
+            is damaged or speaks of another number of frames.
     """
     source = Path(path)
     array = _read_array(source)
@@ -109,7 +111,9 @@ def load_tokens(path: str | os.PathLike[str], *, num_quantizers: int, codebook_s
         raise TokenError(f'{source}: tokens must be int64, not {array.dtype}; convert with .astype("int64")')
     if array.ndim != 2 or array.shape[0] != num_quantizers:
         hint = "; transpose it" if array.ndim == 2 and array.shape[1] == num_quantizers else ""
-        raise TokenError(f"{source}: tokens must be [{num_quantizers}, frames], not {list(array.shape)}{hint}")
+        raise TokenError(
+            f"{source}: tokens must be [{num_quantizers}, frames], not {list(array.shape)}{hint}"
+        )
     if array.size == 0:
         raise TokenError(f"{source}: holds no frames")
     outside = (array < 0) | (array >= codebook_size)
@@ -126,7 +130,7 @@ def load_tokens(path: str | os.PathLike[str], *, num_quantizers: int, codebook_s
 
 
 def _read_array(source: Path) -> np.ndarray[Any, Any]:
-    """The array of a ``.npy`` file, copied into memory; nothing is allocated for sizes the file does not have."""
+    """The array of a ``.npy`` file, copied into memory; sizes it does not have allocate nothing."""
     if source.is_dir():
         raise TokenError(f"{source}: is a folder, not a token file")
     try:
