@@ -1,0 +1,8 @@
+"""Training of encoder projections: cached latents, keyed draws, a loop of step records."""
+
+from heartopt.training.data import Skipped, SongReady
+from heartopt.training.loop import StepRecord, TrainingError
+from heartopt.training.train import TrainResult, train
+from heartopt.training.validation import ValidationRecord
+
+__all__ = ["Skipped", "SongReady", "StepRecord", "TrainResult", "TrainingError", "ValidationRecord", "train"]

@@ -1,0 +1,41 @@
+"""A tiny codec and a folder of tiny songs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from heartopt.codec import HeartCodec
+
+CODEC = Path(__file__).parents[1] / "data" / "codec"
+RATE = 48_000
+
+
+def write_song(path: Path, seconds: float, *, seed: int, channels: int = 2, level: float = 0.3) -> Path:
+    """A chord with noise: different in every seed."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE))[:, None] / RATE
+    tones = sum(np.sin(2 * np.pi * random.uniform(80, 4000, (1, channels)) * time) for _ in range(3))
+    audio = level * (tones / 3 + 0.1 * random.standard_normal((len(time), channels)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio.astype(np.float32), RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="session")
+def codec() -> HeartCodec:
+    return HeartCodec.from_pretrained(CODEC)
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Four songs of 1.5 to 3.3 seconds, one mono, one in a sub-folder."""
+    folder = tmp_path / "songs"
+    write_song(folder / "a.wav", 3.3, seed=1)
+    write_song(folder / "b.wav", 2.1, seed=2, channels=1)
+    write_song(folder / "c.flac", 1.5, seed=3)
+    write_song(folder / "deep" / "d.wav", 2.6, seed=4)
+    return folder
