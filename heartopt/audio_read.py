@@ -29,7 +29,7 @@ Samples = npt.NDArray[np.float32]  # [n, C]
 
 _BLOCK = 1 << 16  # samples decoded at a time
 _HISTORY = 1 << 21  # decoded samples kept behind the newest one: 47 s at 44.1 kHz, 17 MB in stereo
-_SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # libsndfile's subtypes (FLAC is PCM) that it seeks exactly
+_SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes that libsndfile seeks exactly; FLAC is PCM
 _UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile claims far more where a file does not say
 _MPEG_SUFFIXES = {".mp1", ".mp2", ".mp3"}
 

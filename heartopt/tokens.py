@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tokenize
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ from heartopt.files import atomic_path, write_json
 FRAME_RATE = 12.5  # code frames a second
 FRAME_SAMPLES = 3840  # samples at 48 kHz that one code frame stands for
 TOKEN_SUFFIX = ".tokens.npy"
+
+# What NumPy raises for a header that is not one; it reads old ones with Python's own tokenizer.
+_DAMAGE = (ValueError, OverflowError, SyntaxError, TypeError, EOFError, RecursionError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _read_array(source: Path) -> np.ndarray[Any, Any]:
         raise TokenError(f"{source}: no such token file") from None
     except OSError as error:
         raise TokenError(f"{source}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, OverflowError, SyntaxError, TypeError, MemoryError, EOFError) as error:
+    except (*_DAMAGE, MemoryError) as error:
         raise TokenError(f"{source}: not a whole .npy array of numbers: {_first_line(error)}") from error
 
 
