@@ -1,0 +1,163 @@
+"""A whole song, window by window: fit, compare, keep the better."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from heartopt.audio import AudioSource, AudioTensor
+from heartopt.codec.encoding import source_frames
+from heartopt.codec.model import HeartCodec
+from heartopt.codec.windows import Window, WindowPlan
+from heartopt.errors import TokenError
+from heartopt.optimize.settings import OptimizeSettings
+from heartopt.optimize.window import choose, fit_window, window_target
+from heartopt.projection import EncoderProjection, tokenize_source
+
+PROBE_STEPS = 3  # the first of them warms up
+# What a comparison costs, in optimizer steps: an Euler step with guidance is two passes forward for each of two
+# candidates under each seed, an optimizer step about three passes for each draw.
+PASSES_PER_DRAW = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimizer step of a song: window ``window`` of ``windows``, step ``step`` of ``steps``, its flow loss."""
+
+    window: int
+    windows: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """Mean STFT loss of start and result under the selection seeds, and which of them was kept."""
+
+    start: float
+    result: float
+    improved: bool
+
+
+@dataclass(frozen=True)
+class OptimizeResult:
+    """``tokens`` and ``start_tokens`` ``[K, F]`` int64; ``steps`` a window; one report and loss curve a window."""
+
+    tokens: Tensor
+    start_tokens: Tensor
+    steps: int
+    windows: tuple[WindowReport, ...]
+    losses: tuple[tuple[float, ...], ...]
+
+    @property
+    def codes_changed(self) -> int:
+        return int((self.tokens != self.start_tokens).sum())
+
+
+def optimize_steps(
+    source: AudioSource, codec: HeartCodec, start_tokens: Tensor, settings: OptimizeSettings
+) -> Generator[Progress, None, OptimizeResult]:
+    """Refine a song's tokens ``[K, F]``; yields after every step and returns the result.
+
+    Windows go from left to right: a window's kept codes are fixed, and its kept latents are the context under which
+    the next one is compared. Only one window's audio is in memory.
+
+    Raises:
+        TokenError: ``start_tokens`` are not the codec's, or not as long as the song.
+    """
+    _check(codec, source, start_tokens)
+    plan = WindowPlan.of_duration(settings.duration)
+    codes, frames = start_tokens.to(codec.flow_matching.codebooks.device), start_tokens.shape[-1]
+    if settings.budget is not None:
+        settings = replace(settings, steps=_affordable_steps(source, codec, codes, plan, settings))
+    reports, curves = [], []
+    past: Tensor | None = None
+    for window in plan.windows(frames):
+        target = window_target(codec, source, window, codes)
+        first, last = window.start + window.context, window.start + window.real
+        e = codec.flow_matching.code_sum(codes[None, :, first:last])[0]
+        curve = []
+        for record in fit_window(codec, target, e, window=window.index, settings=settings):
+            e = record.e
+            curve.append(record.loss)
+            yield Progress(window.index, plan.count(frames), record.step, settings.steps, record.loss)
+        result = codes.clone()
+        result[:, first:last] = codec.flow_matching.quantize(e[None]).codes[0]
+        choice = choose(
+            codec, source, window, start=codes, result=result, past=past, overlap=plan.overlap, settings=settings
+        )
+        codes, past = choice.codes, choice.past
+        reports.append(WindowReport(choice.start, choice.result, choice.improved))
+        curves.append(tuple(curve))
+    return OptimizeResult(codes.cpu(), start_tokens.cpu(), settings.steps, tuple(reports), tuple(curves))
+
+
+def optimize_source(
+    source: AudioSource,
+    codec: HeartCodec,
+    start_tokens: Tensor,
+    *,
+    settings: OptimizeSettings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> OptimizeResult:
+    """`optimize_steps` to its end, ``progress`` called after every step."""
+    steps = optimize_steps(source, codec, start_tokens, settings or OptimizeSettings())
+    while True:
+        try:
+            record = next(steps)
+        except StopIteration as end:
+            result: OptimizeResult = end.value
+            return result
+        if progress is not None:
+            progress(record)
+
+
+def optimize_tokens(
+    audio: Tensor,
+    codec: HeartCodec,
+    init: Tensor | EncoderProjection,
+    *,
+    settings: OptimizeSettings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> OptimizeResult:
+    """Refine one song's tokens through the residual VQ until the frozen decoder can use them best.
+
+    Args:
+        audio: ``[C, N]`` at 48 kHz, one or two channels.
+        init: where to start: tokens ``[K, F]``, or a projection that makes them.
+
+    Raises:
+        AudioError, TokenError, CheckpointError: as `optimize_steps` and `tokenize_source`.
+    """
+    source = AudioTensor(audio)
+    start = tokenize_source(source, codec, init) if isinstance(init, EncoderProjection) else init
+    return optimize_source(source, codec, start, settings=settings, progress=progress)
+
+
+def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
+    expected = (codec.config.num_quantizers, source_frames(codec, source))
+    if tuple(tokens.shape) != expected or tokens.is_floating_point():
+        raise TokenError(f"start tokens {tokens.dtype} {list(tokens.shape)}: this song takes integers {list(expected)}")
+    if tokens.min() < 0 or tokens.max() >= codec.config.codebook_size:
+        raise TokenError(f"start tokens reach {int(tokens.max())}: the codec's codes are 0 to {codec.config.codebook_size - 1}")
+
+
+def _affordable_steps(
+    source: AudioSource, codec: HeartCodec, codes: Tensor, plan: WindowPlan, settings: OptimizeSettings
+) -> int:
+    """Steps a window that the budget pays for, at least 1, from a few steps tried on the first window."""
+    window: Window = next(plan.windows(codes.shape[-1]))
+    target = window_target(codec, source, window, codes)
+    e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
+    ticks = []
+    for _ in fit_window(codec, target, e, window=0, settings=replace(settings, steps=PROBE_STEPS, budget=None)):
+        ticks.append(time.perf_counter())
+    seconds = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
+    passes = settings.num_steps * 2 * 2 * (settings.select_seeds + settings.judge_seeds)
+    overhead = passes / (PASSES_PER_DRAW * settings.draws)
+    assert settings.budget is not None
+    return max(1, int(settings.budget / plan.count(codes.shape[-1]) / seconds - overhead))

@@ -1,0 +1,150 @@
+"""One window: what it is fitted to, the fit, and the choice between start and result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heartopt.audio import AudioSource
+from heartopt.codec.encoding import encode_span, stereo_latents
+from heartopt.codec.flow import LATENTS_PER_CODE
+from heartopt.codec.model import HeartCodec
+from heartopt.codec.windows import Window
+from heartopt.errors import HeartoptError
+from heartopt.losses import stft_loss
+from heartopt.optimize.objective import WindowTarget, window_loss
+from heartopt.optimize.settings import OptimizeSettings
+from heartopt.seeding import keyed_generator
+
+
+@dataclass(frozen=True)
+class FitStep:
+    """One optimizer step: its number from 1, the flow loss, and the vectors ``e`` ``[F, d]`` after it."""
+
+    step: int
+    loss: float
+    e: Tensor
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kept codes of a window, and what led to the choice.
+
+    ``codes`` ``[K, F]`` of the whole song; ``start`` and ``result``: mean STFT loss under the selection seeds;
+    ``past`` ``[S, P, C]``: the end of the kept latents, context of the next window under each seed.
+    """
+
+    codes: Tensor
+    start: float
+    result: float
+    past: Tensor
+
+    @property
+    def improved(self) -> bool:
+        return self.result < self.start
+
+
+def window_target(codec: HeartCodec, source: AudioSource, window: Window, codes: Tensor) -> WindowTarget:
+    """What a window of a song with codes ``[K, F]`` is fitted to; reads only the window's audio."""
+    frames = codes.shape[-1]
+    positions = window.positions(frames)
+    wanted = torch.arange(window.start + window.context, window.start + window.real)
+    free = torch.where((positions >= wanted[0]) & (positions <= wanted[-1]), positions - wanted[0], -1)
+    latents = stereo_latents(encode_span(codec, source, window.start, window.start + window.real))
+    if window.real < window.codes:
+        latents = torch.cat((latents, _filling(codec, source, window, frames)))
+    index = torch.arange(window.codes * LATENTS_PER_CODE)
+    device = latents.device
+    return WindowTarget(
+        latents=latents,
+        fixed=codec.flow_matching.code_sum(codes[None, :, positions.to(codes.device)])[0],
+        free=free.to(device),
+        context=(index < window.context * LATENTS_PER_CODE).to(device),
+        frames=(index < window.real * LATENTS_PER_CODE).to(device),
+    )
+
+
+def _filling(codec: HeartCodec, source: AudioSource, window: Window, frames: int) -> Tensor:
+    """Latents of the frames that fill a short window: the song again from its beginning."""
+    missing = window.codes - window.real
+    head = stereo_latents(encode_span(codec, source, 0, min(missing, frames)))
+    repeats = -(-missing * LATENTS_PER_CODE // head.shape[0])
+    return head.repeat(repeats, 1)[: missing * LATENTS_PER_CODE]
+
+
+def fit_window(
+    codec: HeartCodec, target: WindowTarget, start: Tensor, *, window: int, settings: OptimizeSettings
+) -> Iterator[FitStep]:
+    """Refine pre-quantization vectors from ``start`` ``[F, d]`` with AdamW and a cosine; yields every step."""
+    e = start.detach().clone().requires_grad_(True)
+    optimizer = torch.optim.AdamW([e], lr=settings.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(settings.steps, 1))
+    generator = keyed_generator(settings.seed, "fit", window)
+    for step in range(1, settings.steps + 1):
+        with torch.enable_grad():
+            loss, flow_term = window_loss(
+                codec.flow_matching,
+                target,
+                e,
+                draws=settings.draws,
+                commitment=settings.commitment,
+                generator=generator,
+            )
+            (gradient,) = torch.autograd.grad(loss, [e])
+        if not torch.isfinite(gradient).all():
+            raise HeartoptError(f"window {window}: the gradient is not finite at step {step}; use dtype float32")
+        e.grad = gradient
+        optimizer.step()
+        schedule.step()
+        yield FitStep(step=step, loss=float(flow_term), e=e.detach())
+
+
+@torch.no_grad()
+def choose(
+    codec: HeartCodec,
+    source: AudioSource,
+    window: Window,
+    *,
+    start: Tensor,
+    result: Tensor,
+    past: Tensor | None,
+    overlap: int,
+    settings: OptimizeSettings,
+) -> Choice:
+    """Decode a window with both whole-song codes ``[K, F]`` under the selection seeds; keep the lower mean STFT loss.
+
+    ``past`` ``[S, P, C]``: the kept end of the window before, under each seed; ``overlap``: code frames that the
+    next window shares with this one. A tie keeps the start.
+    """
+    seeds, length = settings.select_seeds, window.codes * LATENTS_PER_CODE
+    draw = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
+    noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=source) for source in draw])
+    codes = torch.stack((start, result)).repeat_interleave(seeds, dim=0)
+    latents = codec.window_latents(
+        codes,
+        window,
+        noise=noise.repeat(2, 1, 1),
+        context=None if past is None else past.repeat(2, 1, 1),
+        num_steps=settings.num_steps,
+        guidance_scale=settings.guidance_scale,
+    )
+    first, last = window.context * codec.samples_per_code, window.real * codec.samples_per_code
+    offset = window.start * codec.samples_per_code
+    target = source.read(offset + first, min(offset + last, source.num_samples)).to(latents.device)
+    target = target.expand(2, -1)
+    scores = []
+    for item in latents:
+        audio = codec.decode_latents(item[None])[0, :, first : first + target.shape[-1]]
+        scores.append(stft_loss(audio, target))
+    means = torch.stack(scores).unflatten(0, (2, seeds)).mean(1).tolist()
+    kept = 1 if means[1] < means[0] else 0
+    tail = window.codes - overlap
+    return Choice(
+        codes=(start, result)[kept],
+        start=means[0],
+        result=means[1],
+        past=latents.unflatten(0, (2, seeds))[kept][:, tail * LATENTS_PER_CODE :],
+    )
