@@ -25,9 +25,7 @@ def encode_span(
     per_code = LATENTS_PER_CODE
     past = -(-codec.scalar_model.encoder_context // per_code)
     begin = max(start - past, 0)
-    audio = source.read(
-        begin * codec.samples_per_code, min(stop * codec.samples_per_code, source.num_samples)
-    )
+    audio = source.read(begin * codec.samples_per_code, min(stop * codec.samples_per_code, source.num_samples))
     missing = (stop - begin) * codec.samples_per_code - audio.shape[-1]
     audio = torch.nn.functional.pad(audio, (0, missing))
     if mixdown:

@@ -36,8 +36,9 @@ class ResidualUnit(nn.Module):
         self.activation2 = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.activation1(self.conv1(x))
-        return x + self.activation2(self.conv2(y))
+        y: Tensor = self.activation1(self.conv1(x))
+        y = x + self.activation2(self.conv2(y))
+        return y
 
 
 class DownConv(nn.Module):

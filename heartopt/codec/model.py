@@ -37,7 +37,7 @@ class HeartCodec(PreTrainedModel):
         self.scalar_model = ScalarModel(config)
         self.name = config.name_or_path or "heartcodec"
         self._fingerprint: str | None = None
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Keep the layers' own initialization: a codec is loaded, not trained, here."""
@@ -80,7 +80,9 @@ class HeartCodec(PreTrainedModel):
         codec.config.dtype = dtype
         codec.name = str(pretrained_model_name_or_path)
         codec.requires_grad_(False)
-        return codec.eval().to(device)
+        codec.train(False)
+        codec.to(device)  # type: ignore[arg-type]
+        return codec
 
     @property
     def hop(self) -> int:
@@ -121,7 +123,8 @@ class HeartCodec(PreTrainedModel):
             chunk = flat[..., begin * self.hop : (start + ENCODE_CHUNK) * self.hop]
             latents = self.scalar_model.encode(chunk.to(self.scalar_device), pre_tanh=pre_tanh)
             pieces.append(latents[..., start - begin :])
-        return torch.cat(pieces, dim=-1).transpose(1, 2).unflatten(0, (-1, channels))
+        latents = torch.cat(pieces, dim=-1).transpose(1, 2)
+        return latents.reshape(-1, channels, *latents.shape[1:])
 
     def encode_latents(self, audio: Tensor) -> Tensor:
         """Audio ``[B, 1 | 2, N]`` at 48 kHz -> stereo latents left | right ``[B, L, 256]``; mono fills both."""

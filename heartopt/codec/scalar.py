@@ -59,7 +59,11 @@ class ScalarModel(nn.Module):
                 weight_norm(first),
                 *(
                     DecoderBlock(
-                        widths[-1 - i], widths[-2 - i], kernel_size=size, stride=stride, unit_kernel=config.res_kernel_size
+                        widths[-1 - i],
+                        widths[-2 - i],
+                        kernel_size=size,
+                        stride=stride,
+                        unit_kernel=config.res_kernel_size,
                     )
                     for i, (stride, size) in enumerate(
                         zip(config.upsample_factors, config.upsample_kernel_sizes, strict=True)

@@ -120,7 +120,8 @@ class AdaLayerNormSingle(nn.Module):
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.emb.timestep_embedder(t)
-        return self.linear(F.silu(embedding)), embedding
+        modulation: Tensor = self.linear(F.silu(embedding))
+        return modulation, embedding
 
 
 class ProjectLayer(nn.Module):
@@ -138,7 +139,7 @@ class ProjectLayer(nn.Module):
 
 
 class Estimator(nn.Module):
-    """Velocity of the latents: ``[x_t | context | condition]`` ``[B, L, in_channels]``, time ``[B]`` -> ``[B, L, out]``.
+    """Velocity of the latents: ``[x_t | context | condition]`` ``[B, L, in]``, time ``[B]`` -> ``[B, L, out]``.
 
     The second stage is twice as wide as the first and sees the raw input again.
     """
@@ -170,7 +171,12 @@ class Estimator(nn.Module):
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
         x = x.to(self.scale_shift_table.dtype)
         h = self._stage(
-            self.proj_in(x), timestep, self.transformer_blocks, self.adaln_single, self.scale_shift_table, self.head_dims[0]
+            self.proj_in(x),
+            timestep,
+            self.transformer_blocks,
+            self.adaln_single,
+            self.scale_shift_table,
+            self.head_dims[0],
         )
         h = self._stage(
             self.connection_proj(torch.cat((x, h), dim=-1)),
@@ -194,4 +200,5 @@ class Estimator(nn.Module):
             else:
                 x = block(x, modulation, cos, sin)
         shift, scale = (table + embedding[:, None]).unsqueeze(2).unbind(1)
-        return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+        y: Tensor = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+        return y

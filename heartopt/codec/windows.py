@@ -58,7 +58,9 @@ class WindowPlan:
         units = round(duration * CODE_RATE / UNIT_CODES)
         if units < 1 or abs(units * UNIT_CODES / CODE_RATE - duration) > 1e-6:
             unit = UNIT_CODES / CODE_RATE
-            raise CodecError(f"window of {duration:g} s: use a multiple of {unit:g} s, such as {unit:g} or {4 * unit:g}")
+            raise CodecError(
+                f"window of {duration:g} s: use a multiple of {unit:g} s, such as {unit:g} or {4 * unit:g}"
+            )
         return cls(codes=units * UNIT_CODES, hop=units * UNIT_HOP_CODES)
 
     def count(self, frames: int) -> int:

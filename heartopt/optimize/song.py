@@ -143,7 +143,9 @@ def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
     if tuple(tokens.shape) != expected or tokens.is_floating_point():
         raise TokenError(f"start tokens {tokens.dtype} {list(tokens.shape)}: this song takes integers {list(expected)}")
     if tokens.min() < 0 or tokens.max() >= codec.config.codebook_size:
-        raise TokenError(f"start tokens reach {int(tokens.max())}: the codec's codes are 0 to {codec.config.codebook_size - 1}")
+        raise TokenError(
+            f"start tokens reach {int(tokens.max())}: the codec's codes are 0 to {codec.config.codebook_size - 1}"
+        )
 
 
 def _affordable_steps(

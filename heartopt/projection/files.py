@@ -61,7 +61,7 @@ def default_projection(codec: HeartCodec) -> EncoderProjection:
     path = embedded_folder() / "projection.safetensors"
     if codec.name != EMBEDDED:
         raise CheckpointError(
-            f"codec {codec.name}: heartopt ships no projection for it; give one with --projection (heartopt train makes it)"
+            f"codec {codec.name}: heartopt ships no projection for it; name one with --projection, or train one"
         )
     return load_projection(path)
 
@@ -77,7 +77,7 @@ def check_fits(projection: EncoderProjection, codec: HeartCodec) -> None:
         raise CheckpointError(f"projection makes features of width {projection.output_dim}, the codec takes {width}")
     if projection.latent_dim not in (latents, 2 * latents):
         raise CheckpointError(
-            f"projection takes latents of width {projection.latent_dim}, the codec gives {latents} (mono) or {2 * latents}"
+            f"projection takes latents {projection.latent_dim} wide, the codec gives {latents} (mono) or {2 * latents}"
         )
 
 

@@ -129,7 +129,9 @@ class EncoderProjection(nn.Module):
         if projection_type not in nets:
             raise CheckpointError(f"projection type {projection_type!r}: choose one of {', '.join(PROJECTION_TYPES)}")
         if hidden_dim < 1 or hidden_dim % divisor:
-            raise CheckpointError(f"hidden dim {hidden_dim}: a {projection_type} projection needs a multiple of {divisor}")
+            raise CheckpointError(
+                f"hidden dim {hidden_dim}: a {projection_type} projection needs a multiple of {divisor}"
+            )
         if bridge not in get_args(Bridge) or latents not in get_args(LatentKind):
             raise CheckpointError(f"bridge {bridge!r}, latents {latents!r}: not known to this version of heartopt")
         self.latent_dim, self.output_dim, self.hidden_dim = latent_dim, output_dim, hidden_dim
@@ -143,7 +145,7 @@ class EncoderProjection(nn.Module):
         return {name: getattr(self, name) for name in names}
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents ``[B, L, latent_dim]`` -> features at the report's rate: ``[B, L, D]``; ``query``: ``[B, L/2, D]``."""
+        """Latents ``[B, L, latent_dim]`` -> features at the report's rate: ``[B, L, D]``; query: ``[B, L/2, D]``."""
         if self.projection_type == "conv1d":
             return cast(Tensor, self.net(latents.transpose(1, 2)).transpose(1, 2))
         return cast(Tensor, self.net(latents))

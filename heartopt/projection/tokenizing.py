@@ -9,8 +9,8 @@ from heartopt.audio import AudioSource, AudioTensor
 from heartopt.codec.encoding import encode_span, source_frames, stereo_latents
 from heartopt.codec.model import HeartCodec
 from heartopt.errors import AudioError
-from heartopt.projection.network import EncoderProjection
 from heartopt.projection.files import check_fits
+from heartopt.projection.network import EncoderProjection
 
 CHUNK_FRAMES = 372
 # More than the farthest that any projection type looks: four layers that each reach four code frames.
