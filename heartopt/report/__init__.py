@@ -1,0 +1,7 @@
+"""Evaluations for people and programs: rich tables, Markdown, CSV, JSON."""
+
+from heartopt.report.markdown import markdown
+from heartopt.report.terminal import render
+from heartopt.report.write import ReportFiles, csv_text, write_report
+
+__all__ = ["ReportFiles", "csv_text", "markdown", "render", "write_report"]
