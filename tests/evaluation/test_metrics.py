@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from heartopt.errors import AudioError, ConfigError
+from heartopt.evaluation import metrics
+from heartopt.evaluation.metrics import METRICS, average, measure
+from heartopt.losses import mel_distance, stft_loss
+
+
+def noise(samples: int, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def test_identity_is_perfect_in_every_metric() -> None:
+    found = measure(noise(48_000), noise(48_000))
+    assert set(found) == set(METRICS)
+    best = {"si_sdr": 100.0, "pesq_wb": 4.644, "pesq_nb": 4.549}
+    for name, value in found.items():
+        assert value == pytest.approx(best.get(name, 0.0), abs=1e-3), name
+
+
+def test_values_are_those_of_the_losses() -> None:
+    pair = noise(24_000, 1), noise(24_000, 2)
+    found = measure(*pair, ["mel", "stft"])
+    assert list(found) == ["mel", "stft"]
+    assert found == {"mel": float(mel_distance(*pair)), "stft": float(stft_loss(*pair))}
+
+
+def test_long_recordings_are_averaged_over_equal_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SEGMENT_SECONDS", 0.5)
+    pair = noise(60_000, 1), noise(60_000, 2)
+    parts = [float(stft_loss(pair[0][:, a : a + 20_000], pair[1][:, a : a + 20_000])) for a in (0, 20_000, 40_000)]
+    assert measure(*pair, ["stft"])["stft"] == pytest.approx(sum(parts) / 3)
+
+
+def test_average_leaves_nan_out_and_keeps_words() -> None:
+    assert average([1.0, math.nan, 3.0]) == 2.0
+    assert math.isnan(float(average([math.nan])))
+    assert average([1.0, "not installed"]) == "not installed"
+
+
+def test_refuses_unknown_metrics_and_other_shapes() -> None:
+    with pytest.raises(ConfigError, match="unknown metric fad: choose from stft"):
+        measure(noise(480), noise(480), ["stft", "fad"])
+    with pytest.raises(AudioError, match=r"one shape, got \[2, 480\] and \[2, 481\]"):
+        measure(noise(480), noise(481))
