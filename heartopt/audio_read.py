@@ -189,7 +189,9 @@ def _open_soundfile(path: Path) -> Decoder:
         # is a guess, a lossless file's is wrong where it is cut short.
         frames = claimed if file.format == "OGG" and (claimed == 0 or _reaches_end(file)) else None
     decoder = ForwardDecoder(path, lambda: _soundfile_blocks(path), rate, channels, frames)
-    if 0 < decoder.frames < claimed - rate and claimed < _UNKNOWN_LENGTH:
+    if decoder.frames == 0 and claimed > 0:
+        raise AudioError(f"{path}: no audio can be decoded from it")
+    if decoder.frames < claimed - rate and claimed < _UNKNOWN_LENGTH:
         seconds, promised = decoder.frames / rate, claimed / rate
         _log.warning("%s: breaks off at %.1f s of the %.1f s that it claims to have", path, seconds, promised)
     return decoder

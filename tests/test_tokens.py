@@ -256,9 +256,7 @@ def test_frames_for_is_the_ceiling_in_exact_arithmetic(samples: int) -> None:
     assert frames_for(samples) == ceil(Fraction(25, 2) * samples / 48_000)
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 0), (1, 1), (3840, 1), (3841, 2), (48_000, 13), (480, 1)]
-)
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (3840, 1), (3841, 2), (48_000, 13), (480, 1)])
 def test_frames_for_small_cases(samples: int, frames: int) -> None:
     assert frames_for(samples) == frames
 
