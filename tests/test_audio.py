@@ -295,8 +295,7 @@ def test_a_wav_never_passes_its_headers_limit(tmp_path: Path, monkeypatch: pytes
         write_audio(tmp_path / "c.wav", noise(2, 101))
 
 
-def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
-    """libsndfile's own failure, on a format that it cannot make: 300 channels of FLAC."""
+def test_what_libsndfile_cannot_make_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"), AudioWriter(tmp_path / "a.flac", channels=300):
         pass
     assert list(tmp_path.iterdir()) == []
