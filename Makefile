@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-SONG ?= $(firstword $(wildcard benchmarks/suites/excerpts/*.flac benchmarks/suites/excerpts/*.ogg))
+SONG ?= benchmarks/suites/excerpts/nebula.flac
 WORKERS ?= auto
 
 .PHONY: demo test lint clean

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main path on one excerpt: song -> tokens -> audio, then the tokens refined -> audio, with a table of both.
+# The main path on one excerpt: song -> tokens -> refined tokens, with a table of both and the sound of both.
 #   scripts/demo.sh HEARTOPT SONG FOLDER
 set -euo pipefail
 
@@ -10,13 +10,13 @@ heartopt=$1 song=$2 folder=$3
     exit 1
 }
 name=$(basename "${song%.*}")
-"$heartopt" tokenize "$song" -o "$folder/before"
-"$heartopt" decode "$folder/before/$name.tokens.npy" -o "$folder/before"
-"$heartopt" optimize "$song" -o "$folder/after"
+echo "heartopt optimize $song -o $folder --keep-start   (about a minute on two cores)"
+"$heartopt" optimize "$song" -o "$folder" --keep-start
 cat <<END
 
 Listen to them:
-  the original                    $song
-  its tokens from the projection  $folder/before/$name.wav
-  its tokens after optimizing     $folder/after/$name.optimized.wav
+  the song                         $song
+  decoded from the first tokens    $folder/$name.start.wav
+  decoded from the refined tokens  $folder/$name.optimized.wav
+The refined tokens: $folder/$name.tokens.npy
 END

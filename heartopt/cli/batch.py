@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import typer
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, print_error
@@ -50,9 +51,7 @@ def plan_jobs(inputs: Iterable[tuple[Path, Path]]) -> list[Job]:
     for job in jobs:
         other = writers.setdefault(str(job.stem).casefold(), job.source)
         if other is not job.source:
-            raise ConfigError(
-                f"{other} and {job.source} would both write {job.stem}.*: rename one, or use two folders"
-            )
+            raise ConfigError(f"{other} and {job.source} would both write {job.stem}.*: rename one, or use two folders")
     return jobs
 
 
@@ -83,9 +82,7 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Result]) -> tuple[list[R
     return results, failures
 
 
-def finish(
-    session: Session, record: dict[str, Any], failures: Sequence[Failure], *renderables: RenderableType
-) -> None:
+def finish(session: Session, record: dict[str, Any], failures: Sequence[Failure], *renderables: RenderableType) -> None:
     """Give the result and the list of failures. Raises typer.Exit: 1 if all inputs failed, 3 if some did."""
     failed = [{"input": str(failure.source), "error": failure.error} for failure in failures]
     session.result({**record, "failed": failed}, *renderables)
@@ -107,5 +104,5 @@ def files_table(results: Sequence[dict[str, Any]], key: str) -> list[Table]:
         table.add_column(name, justify="right")
     for row in results:
         length = (f"{row['seconds']:.2f}", str(row["frames"]))
-        table.add_row(row[key], *length, f"{row['wall_seconds']:.1f}", f"{row['rtf']:.3f}")
+        table.add_row(escape(row[key]), *length, f"{row['wall_seconds']:.1f}", f"{row['rtf']:.3f}")
     return [table] if results else []

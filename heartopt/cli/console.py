@@ -6,10 +6,12 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -28,6 +30,7 @@ from heartopt.errors import HeartoptError
 
 EXIT_FAILED, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 3, 4, 130
 _PLAIN_WIDTH = 120  # columns where no terminal tells its own
+_COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -42,6 +45,16 @@ def quiet_environment() -> None:
     """Ask the libraries to be silent, before the first import of them; the user's own settings win."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def remember_command(argv: Sequence[str]) -> None:
+    """Keep the arguments of this call for `command_line`."""
+    _COMMAND.set(tuple(argv))
+
+
+def command_line() -> str:
+    """The command as it was typed, for cards and reports that say how they were made."""
+    return shlex.join(["heartopt", *_COMMAND.get()])
 
 
 def print_error(message: str) -> None:
@@ -68,9 +81,9 @@ class Session:
         """A progress bar on standard error, with room for a `detail`; nothing where that is no terminal."""
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[detail]}"),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("elapsed, left"),
             TimeRemainingColumn(),

@@ -47,9 +47,7 @@ def decode(
     any_codec: Annotated[
         bool, typer.Option("--any-codec", help="Go on where the tokens were made for another codec.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace audio files that are already there.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace audio files that are already there.")] = False,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,

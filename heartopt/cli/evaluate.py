@@ -10,7 +10,7 @@ import typer
 
 from heartopt.cli import options
 from heartopt.cli.batch import prepare_output
-from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, print_error, session
+from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, command_line, session
 from heartopt.cli.loading import CodecChoice, load_projection
 
 INPUTS_HELP = "Audio files, or folders that are searched for them; or give --suite."
@@ -18,9 +18,7 @@ INPUTS_HELP = "Audio files, or folders that are searched for them; or give --sui
 
 def evaluate(
     inputs: Annotated[list[Path] | None, typer.Argument(metavar="[INPUT...]", help=INPUTS_HELP)] = None,
-    suite: Annotated[
-        Path | None, typer.Option("--suite", help="Suite of songs.", metavar="FILE.yaml")
-    ] = None,
+    suite: Annotated[Path | None, typer.Option("--suite", help="Suite of songs.", metavar="FILE.yaml")] = None,
     systems: Annotated[
         list[str] | None,
         typer.Option("--systems", help="Names, with commas or repeated; default: the suite's, else all."),
@@ -30,22 +28,16 @@ def evaluate(
     ] = None,
     judge_seeds: Annotated[
         list[str] | None,
-        typer.Option(
-            "--judge-seeds", help="Decoding seeds, with commas; default: the suite's, else 101,102."
-        ),
+        typer.Option("--judge-seeds", help="Decoding seeds, with commas; default: the suite's, else 101,102."),
     ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option("--output-dir", "-o", help="Also write CSV, JSON and Markdown.", metavar="DIR"),
     ] = None,
     projection: options.ProjectionOption = None,
-    steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")
-    ] = 200,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")] = 200,
     num_steps: Annotated[int, typer.Option("--num-steps", min=1, help="Euler steps of the decoder.")] = 10,
-    guidance: Annotated[
-        float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.")
-    ] = 1.25,
+    guidance: Annotated[float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.")] = 1.25,
     duration: options.DurationOption = None,
     mixdown: options.MixdownOption = False,
     codec: options.CodecOption = "mini",
@@ -59,15 +51,15 @@ def evaluate(
 ) -> None:
     """Judge tokens: decode songs by several systems, measure, and say how sure that is."""
     seeds = _seeds(judge_seeds)
+    if bool(inputs) == (suite is not None):
+        raise typer.BadParameter("give audio files or --suite, and not both")
     with session(json_output) as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         request = Request(inputs or [], suite, _names(systems), _names(metrics), seeds, mixdown)
         decoding = {"num_steps": num_steps, "guidance_scale": guidance}
         if duration is not None:
             decoding["duration"] = duration
-        run(
-            current, request, output_dir, projection, decoding=decoding, steps=steps, seed=seed, choice=choice
-        )
+        run(current, request, output_dir, projection, decoding=decoding, steps=steps, seed=seed, choice=choice)
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def run(
     """Evaluate, print, write. Raises typer.Exit: 1 if nothing could be judged, 3 if some could not."""
     from heartopt.evaluation import Progress, evaluate
     from heartopt.optimize import OptimizeSettings
-    from heartopt.report import tables, write_report
+    from heartopt.report import render, write_report
 
     if output is not None:
         prepare_output(output)
@@ -136,11 +128,8 @@ def run(
             **decoding,
         )
     if output is not None:
-        for path in write_report(found, output):
-            current.note(f"wrote {path}")
-    current.result(found.to_json(), *tables(found))
-    for failure in found.failed:
-        what = failure.file if failure.system is None else f"{failure.file} ({failure.system})"
-        print_error(f"{what}: {failure.error}")
+        files = write_report(found, output_dir=output, command=command_line())
+        current.note(f"wrote {files.markdown}, {files.csv} and {files.json}")
+    current.result(found.to_json(), render(found))  # which lists what failed
     if found.failed:
         raise typer.Exit(EXIT_SOME_FAILED if found.rows else EXIT_FAILED)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from heartopt.cli import decode, evaluate, optimize, tokenize, train
-from heartopt.cli.console import print_error, quiet_environment
+from heartopt.cli.console import print_error, quiet_environment, remember_command
 from heartopt.errors import HeartoptError
 from heartopt.version import __version__
 
@@ -54,9 +54,11 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, return its exit code; `argv` without the program's name."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     quiet_environment()
+    remember_command(arguments)
     try:
-        app(args=None if argv is None else list(argv), prog_name="heartopt")
+        app(args=arguments, prog_name="heartopt")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except HeartoptError as error:

@@ -1,28 +1,38 @@
-"""`heartopt optimize`: songs -> the best tokens that the codec's decoder can use, and what they sound like."""
+"""`heartopt optimize`: songs -> the best tokens that the codec's decoder can use, and their sound."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from heartopt.cli import options
 from heartopt.cli.batch import Job, finish, prepare_output, run_jobs
 from heartopt.cli.console import Session, session
-from heartopt.cli.loading import CodecChoice, load_projection
+from heartopt.cli.loading import CodecChoice, check_duration, load_projection
 from heartopt.cli.tokenize import INPUTS_HELP, audio_jobs
+
+if TYPE_CHECKING:
+    from heartopt.optimize import Progress
 
 
 def optimize(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
     output_dir: options.OutputOption,
     projection: options.ProjectionOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimization steps of each window.")] = 200,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimizer steps a window.")] = 200,
     budget: Annotated[
-        float | None, typer.Option("--budget", min=0.0, help="Seconds a song may take.", metavar="SECONDS")
+        float | None,
+        typer.Option("--budget", min=0, help="Seconds for a song; sets --steps.", metavar="SECONDS"),
     ] = None,
+    keep_start: Annotated[
+        bool, typer.Option("--keep-start", help="Also write NAME.start.wav, the sound of the first tokens.")
+    ] = False,
     duration: options.DurationOption = None,
     mixdown: options.MixdownOption = False,
     codec: options.CodecOption = "mini",
@@ -34,4 +44,104 @@ def optimize(
     json_output: options.JsonOption = False,
     config: options.ConfigOption = None,
 ) -> None:
-    """Refine tokens: write NAME.tokens.npy, NAME.tokens.json and NAME.optimized.wav for every song."""
+    """Refine tokens: write NAME.tokens.npy, NAME.tokens.json, NAME.optimized.wav for every song."""
+    with session(json_output) as current:
+        choice = CodecChoice(codec, revision, local_files_only, device, dtype)
+        settings: dict[str, Any] = {"steps": steps, "budget": budget, "seed": seed}
+        if duration is not None:
+            settings["duration"] = duration
+        extras = {"mixdown": mixdown, "keep_start": keep_start}
+        run(current, inputs, output_dir, projection, settings=settings, extras=extras, choice=choice)
+
+
+def run(
+    current: Session,
+    inputs: list[Path],
+    output: Path,
+    projection: Path | None,
+    *,
+    settings: dict[str, Any],
+    extras: dict[str, bool],
+    choice: CodecChoice,
+) -> None:
+    """Optimize every input and print the result. `settings` are `OptimizeSettings`'s, `extras` `optimize_file`'s."""
+    jobs = audio_jobs(inputs, output)
+    prepare_output(output)
+    from heartopt.optimize import OptimizeSettings, optimize_file
+
+    wanted = OptimizeSettings(**settings)
+    check_duration(wanted.duration)
+    model = choice.load()
+    encoder = load_projection(projection, model)
+    with current.progress() as bar:
+
+        def work(job: Job) -> dict[str, Any]:
+            with _SongBar(bar, job.source.name) as show:
+                report = optimize_file(
+                    job.source,
+                    stem=job.stem,
+                    codec=model,
+                    projection=encoder,
+                    projection_name=str(projection) if projection else choice.name,
+                    settings=wanted,
+                    progress=show,
+                    **extras,
+                )
+            row = row_of(asdict(report))
+            return {**row, "start_audio": f"{job.stem}.start.wav"} if extras["keep_start"] else row
+
+        results, failures = run_jobs(jobs, work)
+    finish(current, {"files": results}, failures, *tables(results))
+    for row in results:
+        if row["result"]["stft"] > row["start"]["stft"]:
+            current.note(f"note: {row['input']}: under noise that was not searched, the start is better")
+
+
+class _SongBar:
+    """One song's line of the progress display: steps of all its windows, the loss, then the comparison."""
+
+    def __init__(self, bar: Bar, name: str) -> None:
+        self.bar, self.name = bar, name
+
+    def __enter__(self) -> _SongBar:
+        self.task = self.bar.add_task(f"reading {self.name}", total=None, detail="")
+        return self
+
+    def __call__(self, event: Progress) -> None:
+        done = event.window * event.steps + event.step
+        total = event.windows * event.steps
+        doing = "comparing" if done >= total else "optimizing"
+        detail = f"window {event.window + 1} of {event.windows}, loss {event.loss:.3f}"
+        self.bar.update(self.task, description=f"{doing} {self.name}", completed=done, total=total, detail=detail)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.remove_task(self.task)
+
+
+def row_of(report: dict[str, Any]) -> dict[str, Any]:
+    """A file's row of the JSON: its report, with paths as text and a tier beside each STFT loss."""
+    from heartopt.evaluation import tier
+
+    row = {key: str(value) if isinstance(value, Path) else value for key, value in report.items()}
+    sides = {side: {**report[side], "tier": tier(report[side]["stft"])} for side in ("start", "result")}
+    return {**row, **sides}
+
+
+def tables(results: list[dict[str, Any]]) -> list[Table]:
+    """Start -> result of every song, for a person; no table without rows."""
+    table = Table()
+    table.add_column("song", overflow="fold")
+    for name in ("STFT loss", "mel distance", "shimmer (dB)", "codes changed", "seconds", "real-time factor"):
+        table.add_column(name, justify="right")
+    for row in results:
+        start, result = row["start"], row["result"]
+        table.add_row(
+            escape(row["input"]),
+            f"{start['stft']:.3f} {start['tier']} → {result['stft']:.3f} {result['tier']}",
+            f"{start['mel']:.3f} → {result['mel']:.3f}",
+            f"{start['shimmer_db']:+.1f} → {result['shimmer_db']:+.1f}",
+            f"{100 * row['codes_changed'] / row['codes']:.0f} %",
+            f"{row['seconds']:.1f}",
+            f"{row['rtf']:.2f}",
+        )
+    return [table] if results else []

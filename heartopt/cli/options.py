@@ -104,9 +104,7 @@ DtypeOption = Annotated[
         rich_help_panel=COMMON,
     ),
 ]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Of each random draw.", rich_help_panel=COMMON)
-]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of each random draw.", rich_help_panel=COMMON)]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="One JSON object on standard output.", rich_help_panel=COMMON),

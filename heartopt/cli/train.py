@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from heartopt.cli import options
-from heartopt.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Session, print_error, session
+from heartopt.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Session, command_line, session
 from heartopt.cli.loading import CodecChoice
 
 if TYPE_CHECKING:
@@ -32,21 +31,15 @@ def train(
     data_dir: Annotated[Path, typer.Option("--data-dir", help=DATA_HELP, metavar="PATH")],
     output_dir: options.OutputOption,
     val_dir: Annotated[Path | None, typer.Option("--val-dir", help=VAL_HELP, metavar="PATH")] = None,
-    projection_type: Annotated[
-        str, typer.Option("--projection-type", help="linear, conv1d or query.")
-    ] = "conv1d",
+    projection_type: Annotated[str, typer.Option("--projection-type", help="linear, conv1d or query.")] = "conv1d",
     hidden_dim: Annotated[int, typer.Option("--hidden-dim", min=1, help="Hidden width.")] = 256,
     latent_dim: Annotated[
         int | None, typer.Option("--latent-dim", help="256: stereo latents; 128: of the channels' mean.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops a step.")] = 8,
     max_duration: Annotated[float, typer.Option("--max-duration", help="Seconds of a crop.")] = 29.76,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Length of the run in steps, or …")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="… in epochs; 100 epochs by default.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in steps, or …")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="… in epochs; 100 epochs by default.")] = None,
     lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 1e-3,
     warmup_steps: Annotated[int, typer.Option("--warmup-steps", min=0, help="Steps up to it.")] = 100,
     grad_clip: Annotated[float, typer.Option("--grad-clip", help="Bound of the gradient's norm.")] = 0.5,
@@ -59,15 +52,9 @@ def train(
     ] = "codebook",
     val_interval: Annotated[float, typer.Option("--val-interval", help="Epochs between validations.")] = 1.0,
     val_samples: Annotated[int, typer.Option("--val-samples", min=1, help="Held-out crops.")] = 16,
-    save_interval: Annotated[
-        int, typer.Option("--save-interval", min=1, help="Steps between checkpoints.")
-    ] = 100,
-    resume: Annotated[
-        str | None, typer.Option("--resume", help="auto, or a checkpoint to go on from.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")
-    ] = False,
+    save_interval: Annotated[int, typer.Option("--save-interval", min=1, help="Steps between checkpoints.")] = 100,
+    resume: Annotated[str | None, typer.Option("--resume", help="auto, or a checkpoint to go on from.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
     max_seconds_per_song: Annotated[
         float | None, typer.Option("--max-seconds-per-song", help="Of each song, from its middle.")
     ] = None,
@@ -106,21 +93,17 @@ def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None
         result = train_projection(
             codec=model,
             device=model.scalar_device,
-            command=shlex.join(["heartopt", *sys.argv[1:]]),
+            command=command_line(),
             progress=Report(bar),
             stop=stop,
             **settings,
         )
     current.result(_record(result), _table(result))
-    for file in result.skipped_files:
-        print_error(f"{file.path}: {file.reason}")
     if result.ended != "done":
-        current.note(
-            f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto"
-        )
+        current.note(f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto")
     if result.ended == "stopped":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if result.skipped_files:
+    if result.skipped_files:  # each was warned of
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -186,7 +169,7 @@ def _table(result: TrainResult) -> Table:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    table.add_row("projection", str(result.projection))
+    table.add_row("projection", escape(str(result.projection)))
     table.add_row("steps", f"{result.step} of {result.steps} in {result.seconds:.0f} s")
     table.add_row("songs", f"{result.songs} ({result.hours:.2f} h), {len(result.skipped_files)} skipped")
     if result.validations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,13 @@ def tones(seconds: float, *, rate: int = RATE, channels: int = 2, seed: int = 0)
 
 @pytest.fixture
 def make_song(tmp_path: Path) -> Callable[..., Path]:
-    """Write a song: `make_song("a/b.wav", seconds=0.5, rate=48000, channels=2)` below the test's folder."""
+    """Write a song, another one for each name: `make_song("a/b.wav", seconds=0.5, rate=48000, channels=2)` below the test's folder."""
 
     def make(name: str = "song.wav", *, seconds: float = 0.5, rate: int = RATE, channels: int = 2) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, tones(seconds, rate=rate, channels=channels), rate)
+        audio = tones(seconds, rate=rate, channels=channels, seed=zlib.crc32(name.encode()))
+        soundfile.write(path, audio, rate)
         return path
 
     return make

@@ -94,9 +94,7 @@ def test_eight_channels_work_when_mixed_down(heartopt, projection_file: Path, tm
     assert (ran.code, ran.err) == (0, "")
 
 
-def test_output_that_cannot_be_written(
-    heartopt, make_song, make_tokens, projection_file: Path, tmp_path
-) -> None:
+def test_output_that_cannot_be_written(heartopt, make_song, make_tokens, projection_file: Path, tmp_path) -> None:
     song, tokens = make_song(seconds=0.1), make_tokens("t")
     blocked = _file(tmp_path, "file", b"in the way") / "out"
     for command in (("tokenize", song, "--projection", projection_file), ("decode", tokens)):
@@ -105,9 +103,7 @@ def test_output_that_cannot_be_written(
         assert "cannot write" in ran.one_line_error()
 
 
-def test_an_output_name_that_is_taken_by_a_folder(
-    heartopt, make_song, projection_file: Path, tmp_path
-) -> None:
+def test_an_output_name_that_is_taken_by_a_folder(heartopt, make_song, projection_file: Path, tmp_path) -> None:
     (tmp_path / "out/song.tokens.npy").mkdir(parents=True)
     song = make_song(seconds=0.1)
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", "--projection", projection_file)
@@ -167,9 +163,7 @@ def test_a_codec_of_another_shape(heartopt, make_tokens, mini: HeartCodec, tmp_p
 
 
 @pytest.mark.parametrize("name", ["no/such-codec", "no such folder", "https://example.org/codec"])
-def test_an_unknown_codec_while_offline(
-    heartopt, make_song, projection_file: Path, tmp_path, name: str
-) -> None:
+def test_an_unknown_codec_while_offline(heartopt, make_song, projection_file: Path, tmp_path, name: str) -> None:
     song = make_song(seconds=0.1)
     args = ("--codec", name, "--local-files-only", "--projection", projection_file)
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", *args)

@@ -36,9 +36,7 @@ def test_without_json_audio_is_as_long_as_the_tokens(heartopt, make_tokens, tmp_
 
 def test_it_is_the_library_s_decoding(heartopt, make_tokens, mini: HeartCodec, tmp_path: Path) -> None:
     tokens = make_tokens(frames=120, seconds=9.6)
-    assert (
-        heartopt("decode", tokens, "-o", tmp_path / "out", *QUICK, "--guidance", 1.5, "--seed", 4).code == 0
-    )
+    assert heartopt("decode", tokens, "-o", tmp_path / "out", *QUICK, "--guidance", 1.5, "--seed", 4).code == 0
     sizes = mini.config
     codes = load_tokens(tokens, num_quantizers=sizes.num_quantizers, codebook_size=sizes.codebook_size).tokens
     generator = torch.Generator().manual_seed(4)
@@ -74,9 +72,7 @@ def test_tokens_of_another_codec_are_refused_unless_asked_for(heartopt, make_tok
     assert heartopt("decode", tokens, "-o", tmp_path / "out", *QUICK, "--any_codec").code == 0
 
 
-def test_a_song_beside_its_tokens_is_not_overwritten(
-    heartopt, make_song, make_tokens, tmp_path: Path
-) -> None:
+def test_a_song_beside_its_tokens_is_not_overwritten(heartopt, make_song, make_tokens, tmp_path: Path) -> None:
     song, tokens = make_song("song.wav", seconds=0.1), make_tokens("song")
     before = song.read_bytes()
     ran = heartopt("decode", tokens, "-o", tmp_path, *QUICK)

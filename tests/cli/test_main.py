@@ -30,9 +30,7 @@ def test_version(heartopt) -> None:
 
 
 def test_python_dash_m_is_the_command() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "heartopt", "--version"], capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-m", "heartopt", "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("heartopt ")
 
 

@@ -41,9 +41,7 @@ def test_both_spellings_of_each_flag_work(heartopt, name: str, flag: str, is_fla
 def decoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `decode` would have run with."""
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(
-        decode, "run", lambda _session, inputs, output, **rest: seen.update(rest, inputs=inputs)
-    )
+    monkeypatch.setattr(decode, "run", lambda _session, inputs, output, **rest: seen.update(rest, inputs=inputs))
     return seen
 
 
@@ -58,13 +56,9 @@ def test_values_with_underscores_stay_as_they_are(heartopt, decoded: dict[str, A
     assert decoded["inputs"] == [Path("a_b.npy")]
 
 
-def test_config_sets_flags_and_the_command_line_wins(
-    heartopt, decoded: dict[str, Any], tmp_path: Path
-) -> None:
+def test_config_sets_flags_and_the_command_line_wins(heartopt, decoded: dict[str, Any], tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(
-        "steps: 3\nguidance: 2\nany_codec: true\nlocal-files-only: true\noutput_dir: out\nseed: 7\n"
-    )
+    config.write_text("steps: 3\nguidance: 2\nany_codec: true\nlocal-files-only: true\noutput_dir: out\nseed: 7\n")
     assert heartopt("decode", "x.npy", "--config", config, "--seed", 9).code == 0
     settings = decoded["settings"]
     assert (settings.steps, settings.guidance, settings.any_codec, settings.seed) == (3, 2.0, True, 9)

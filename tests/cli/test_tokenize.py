@@ -14,9 +14,7 @@ import pytest
 from heartopt import HeartCodec
 
 
-def test_tokens_and_their_json_appear(
-    heartopt, make_song, mini: HeartCodec, projection_file: Path, tmp_path
-) -> None:
+def test_tokens_and_their_json_appear(heartopt, make_song, mini: HeartCodec, projection_file: Path, tmp_path) -> None:
     song = make_song(seconds=0.7)
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", "--projection", projection_file)
     assert ran.code == 0, ran.err
@@ -36,9 +34,7 @@ def test_tokens_and_their_json_appear(
     ]
 
 
-def test_json_is_one_object_on_standard_output(
-    heartopt, make_song, projection_file: Path, tmp_path: Path
-) -> None:
+def test_json_is_one_object_on_standard_output(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
     song = make_song(seconds=0.3)
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", "--projection", projection_file, "--json")
     assert (ran.code, ran.err, ran.json["failed"]) == (0, "", [])
@@ -49,16 +45,12 @@ def test_json_is_one_object_on_standard_output(
     assert row["rtf"] == pytest.approx(row["wall_seconds"] / row["seconds"])
 
 
-def test_folders_keep_their_relative_paths(
-    heartopt, make_song, projection_file: Path, tmp_path: Path
-) -> None:
+def test_folders_keep_their_relative_paths(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
     for name in ("in/one.wav", "in/disc 2/two.flac", "in/disc 2/deep/three.ogg", "four.v2.wav"):
         make_song(name, seconds=0.1)
     (tmp_path / "in/cover.jpg").write_bytes(b"no audio")
     out = tmp_path / "out"
-    ran = heartopt(
-        "tokenize", tmp_path / "in", tmp_path / "four.v2.wav", "-o", out, "--projection", projection_file
-    )
+    ran = heartopt("tokenize", tmp_path / "in", tmp_path / "four.v2.wav", "-o", out, "--projection", projection_file)
     assert ran.code == 0, ran.err
     written = {str(path.relative_to(out)) for path in out.rglob("*.npy")}
     names = {"one", "disc 2/two", "disc 2/deep/three", "four.v2"}
@@ -77,9 +69,7 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(
         assert not (tmp_path / "out").exists()
 
 
-def test_a_bad_song_does_not_stop_the_others(
-    heartopt, make_song, projection_file: Path, tmp_path: Path
-) -> None:
+def test_a_bad_song_does_not_stop_the_others(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
     make_song("in/good.wav", seconds=0.1)
     bad = tmp_path / "in/bad.wav"
     bad.write_text("la la la")
@@ -97,9 +87,7 @@ def test_all_songs_bad_is_exit_code_1(heartopt, projection_file: Path, tmp_path:
     (tmp_path / "in").mkdir()
     for name in ("a.wav", "b.wav"):
         (tmp_path / "in" / name).write_text("la la la")
-    ran = heartopt(
-        "tokenize", tmp_path / "in", "-o", tmp_path / "out", "--projection", projection_file, "--json"
-    )
+    ran = heartopt("tokenize", tmp_path / "in", "-o", tmp_path / "out", "--projection", projection_file, "--json")
     assert ran.code == 1
     assert (ran.json["files"], len(ran.json["failed"])) == ([], 2)
     assert len(ran.err.splitlines()) == 2
@@ -112,9 +100,7 @@ def test_the_real_command(make_song, projection_file: Path, tmp_path: Path) -> N
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert json.loads(ran.stdout)["files"][0]["frames"] == 2
-    ran = subprocess.run(
-        [*command[:4], "gone.wav", *command[5:]], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([*command[:4], "gone.wav", *command[5:]], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert ran.stderr == "error: gone.wav: no such file or folder\n"
     assert json.loads(ran.stdout) == {"error": "gone.wav: no such file or folder"}
