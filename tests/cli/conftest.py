@@ -71,7 +71,7 @@ def tones(seconds: float, *, rate: int = RATE, channels: int = 2, seed: int = 0)
 
 @pytest.fixture
 def make_song(tmp_path: Path) -> Callable[..., Path]:
-    """Write a song, another one for each name: `make_song("a/b.wav", seconds=0.5, rate=48000, channels=2)` below the test's folder."""
+    """Write a song below the test's folder, another one for each name: `make_song("a/b.wav", seconds=0.5)`."""
 
     def make(name: str = "song.wav", *, seconds: float = 0.5, rate: int = RATE, channels: int = 2) -> Path:
         path = tmp_path / name
