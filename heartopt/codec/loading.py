@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from heartopt.codec.config import HeartCodecConfig
 from heartopt.codec.embedded import EMBEDDED, embedded_folder
 from heartopt.errors import CodecError
 
@@ -51,6 +52,24 @@ def _download(repo: str, *, revision: str | None, local_files_only: bool) -> Pat
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CodecError(f"codec {repo}: the hub does not give it: {reason}") from error
     return Path(folder)
+
+
+def read_config(folder: Path) -> HeartCodecConfig:
+    """The config of a codec's folder.
+
+    Raises:
+        CodecError: not JSON, or of another model.
+    """
+    try:
+        fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CodecError(f"codec {folder}: config.json is not readable as JSON: {error}") from error
+    kind = fields.get("model_type") if isinstance(fields, dict) else None
+    if kind != HeartCodecConfig.model_type:
+        raise CodecError(f"codec {folder}: config.json is of model type {kind!r}, not {HeartCodecConfig.model_type!r}")
+    config = HeartCodecConfig.from_dict(fields)
+    assert isinstance(config, HeartCodecConfig)
+    return config
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from heartopt.codec.config import HeartCodecConfig
 from heartopt.codec.flow import LATENTS_PER_CODE, FlowMatching
-from heartopt.codec.loading import load_weights, locate
+from heartopt.codec.loading import load_weights, locate, read_config
 from heartopt.codec.scalar import ScalarModel
 from heartopt.codec.windows import Window, WindowPlan, crossfade
 from heartopt.errors import CodecError
@@ -70,9 +70,8 @@ class HeartCodec(PreTrainedModel):
             CodecError: not found, or a tensor is missing, unknown or of another shape.
         """
         folder = locate(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only)
-        config = HeartCodecConfig.from_pretrained(folder)
         with torch.device("meta"):
-            codec = cls(config)
+            codec = cls(read_config(folder))
         load_weights(codec, folder)
         codec.flow_matching.to(dtype)
         codec.flow_matching.vq_embed.float()
