@@ -46,8 +46,7 @@ class LatentFile:
                 part: Tensor = file.get_slice(NAME)[start : self.frames if stop is None else stop]
         except (OSError, SafetensorError) as error:
             raise OutputError(
-                f"{self.path}: the cached latents cannot be read any more ({error}); "
-                "start again with --resume auto"
+                f"{self.path}: the cached latents cannot be read any more ({error}); start again with --resume auto"
             ) from error
         return part.float()
 

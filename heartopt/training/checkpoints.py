@@ -28,9 +28,7 @@ FORMAT = "heartopt training state 1"
 FIXED = ("projection_type", "hidden_dim", "latent_dim")
 
 
-def save_state(
-    path: Path, state: TrainState, *, settings: TrainSettings, codec: HeartCodec, songs: str
-) -> None:
+def save_state(path: Path, state: TrainState, *, settings: TrainSettings, codec: HeartCodec, songs: str) -> None:
     """Write `state` to `path` (`*.safetensors`) and its readable header to `*.json`, atomically each.
 
     `songs`: a digest of what is trained on. Raises OutputError.
@@ -67,7 +65,8 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("heartopt", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # Cloned: safetensors maps the file into memory, and the tensors must outlive it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no dict)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path}: not a training state that can be read ({error}); "
@@ -104,16 +103,10 @@ def restore_state(
         ("latents", header["latents"], state.projection.latents),
     ]:
         if was != wanted:
-            raise CheckpointError(
-                f"{path}: trained with {name} {was}, not {wanted}; use that, or start a new run"
-            )
+            raise CheckpointError(f"{path}: trained with {name} {was}, not {wanted}; use that, or start a new run")
     try:
         state.projection.load_state_dict(
-            {
-                name.removeprefix("projection."): t
-                for name, t in tensors.items()
-                if name.startswith("projection.")
-            }
+            {name.removeprefix("projection."): t for name, t in tensors.items() if name.startswith("projection.")}
         )
         _restore_optimizer(state.optimizer, tensors)
     except (RuntimeError, LookupError, ValueError) as error:
@@ -124,9 +117,7 @@ def restore_state(
     if header["best_flow"] is not None:
         state.best_flow, state.best_step = header["best_flow"], header["best_step"]
     changes = [
-        f"{name} was {before.get(name)} and is now {value}"
-        for name, value in now.items()
-        if before.get(name) != value
+        f"{name} was {before.get(name)} and is now {value}" for name, value in now.items() if before.get(name) != value
     ]
     if header["songs"] != songs:
         changes.append("the training songs are not the same as before")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from heartopt.errors import ConfigError
+from heartopt.seeding import keyed_generator
 from heartopt.training.cache import LatentFile
-from heartopt.training.draws import generator
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ def read_crops(crops: Sequence[Crop], frames: int) -> Batch:
         index = torch.arange(frames) % length
         source = crop.song.inputs.read(crop.start, crop.start + length)
         target = (
-            source
-            if crop.song.inputs == crop.song.targets
-            else crop.song.targets.read(crop.start, crop.start + length)
+            source if crop.song.inputs == crop.song.targets else crop.song.targets.read(crop.start, crop.start + length)
         )
         inputs.append(source[index])
         targets.append(target[index])
@@ -107,12 +105,8 @@ class CropSequence:
     def __getitem__(self, item: int) -> Crop:
         epoch, position = divmod(item, len(self.slots))
         if epoch != self._epoch:
-            self._order = torch.randperm(
-                len(self.slots), generator=generator(self.seed, "order", epoch)
-            ).tolist()
-            self._offsets = torch.rand(
-                len(self.slots), generator=generator(self.seed, "offset", epoch)
-            ).tolist()
+            self._order = torch.randperm(len(self.slots), generator=keyed_generator(self.seed, "order", epoch)).tolist()
+            self._offsets = torch.rand(len(self.slots), generator=keyed_generator(self.seed, "offset", epoch)).tolist()
             self._epoch = epoch
         song, part, parts = self.slots[self._order[position]]
         choices = max(0, song.frames - self.frames) // 2 + 1

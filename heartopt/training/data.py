@@ -109,9 +109,7 @@ def find_songs(source: Path) -> list[FoundFile]:
 
 
 @torch.no_grad()
-def encode_song(
-    source: AudioSource, codec: HeartCodec, encodings: Sequence[Encoding]
-) -> dict[Encoding, Tensor]:
+def encode_song(source: AudioSource, codec: HeartCodec, encodings: Sequence[Encoding]) -> dict[Encoding, Tensor]:
     """Each encoding's latents `[L, C]` of one song, read once; all encodings cover the same part of it.
 
     Pieces are read with the encoder's whole receptive field before them, so the result is that of one piece.
@@ -191,9 +189,7 @@ def _prepare_song(
     if missing:
         with AudioFile(file.path) as source:
             if source.seconds < MIN_SECONDS:
-                raise AudioError(
-                    f"{file.path}: too short ({source.seconds:.2f} s; songs need {MIN_SECONDS:g} s)"
-                )
+                raise AudioError(f"{file.path}: too short ({source.seconds:.2f} s; songs need {MIN_SECONDS:g} s)")
             try:
                 encoded = encode_song(source, codec, missing)
             except AudioError as error:

@@ -7,12 +7,13 @@ it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from heartopt.seeding import keyed_generator
 
 #: The share of items that get context frames, as in the decoder's own training.
 CONTEXT_SHARE = 0.4
@@ -35,16 +36,6 @@ class Draws:
         return Draws(self.times.to(device), self.noise.to(device), self.context.to(device))
 
 
-def key_seed(*key: int | str) -> int:
-    """A 63-bit seed that depends on `key` alone, through SHA-256: neighbouring keys share nothing."""
-    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little") >> 1
-
-
-def generator(*key: int | str) -> torch.Generator:
-    """A CPU generator for the draws of `key`."""
-    return torch.Generator().manual_seed(key_seed(*key))
-
-
 def stratified_times(count: int, source: torch.Generator) -> Tensor:
     """`[count]` times, one in each of `count` equal parts of [0, 1), in random order: less variance than free
     draws.
@@ -57,11 +48,11 @@ def step_draws(*, seed: int, step: int, batch: int, frames: int, channels: int) 
 
     Context is a prefix of 1 to half of the code frames, on `CONTEXT_SHARE` of the items.
     """
-    times = stratified_times(batch, generator(seed, "times", step))
+    times = stratified_times(batch, keyed_generator(seed, "times", step))
     context = torch.zeros(batch, frames, dtype=torch.bool)
     noise = torch.empty(batch, frames, channels)
     for row in range(batch):
-        source = generator(seed, "item", step * batch + row)
+        source = keyed_generator(seed, "item", step * batch + row)
         noise[row] = torch.randn(frames, channels, generator=source)
         chance, length = torch.rand(2, generator=source).tolist()
         half = frames // 4
@@ -78,7 +69,7 @@ def fixed_draws(key: str, targets: Tensor, *, times: int) -> Iterator[Draws]:
     """
     items, frames, _ = targets.shape
     for j in range(times):
-        source = generator("held out", key, j)
+        source = keyed_generator("held out", key, j)
         part = (torch.arange(items) + j) % times
         when = (part + torch.rand(items, generator=source)) / times
         noise = torch.randn(targets.shape, generator=source)

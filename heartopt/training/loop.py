@@ -141,7 +141,7 @@ def _update(state: TrainState, loss: Tensor, grad_clip: float) -> tuple[float, b
     state.optimizer.zero_grad(set_to_none=True)
     if not math.isfinite(float(loss.detach())):
         return math.nan, False
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = float(nn.utils.clip_grad_norm_(state.projection.parameters(), grad_clip))
     if not math.isfinite(norm):
         return norm, False

@@ -93,9 +93,7 @@ class Run:
         self._tell(record)
 
     def _save(self) -> None:
-        save_state(
-            self.output_dir / LATEST, self.state, settings=self.settings, codec=self.codec, songs=self.songs
-        )
+        save_state(self.output_dir / LATEST, self.state, settings=self.settings, codec=self.codec, songs=self.songs)
 
     def _tell(self, event: StepRecord | ValidationRecord) -> None:
         if self.progress is not None:

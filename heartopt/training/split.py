@@ -74,9 +74,7 @@ def split_songs(
         held_out, note = libraries[1].songs, "given"
         judged = {song.digest for song in held_out}
         skipped += [
-            Skipped(s.path, "held out: also in the validation songs")
-            for s in libraries[0].songs
-            if s.digest in judged
+            Skipped(s.path, "held out: also in the validation songs") for s in libraries[0].songs if s.digest in judged
         ]
         training = tuple(song for song in libraries[0].songs if song.digest not in judged)
         if not training:
@@ -89,9 +87,7 @@ def split_songs(
         len(training), seconds / 3600, len(held_out), note, len(skipped), encoded, wall,
     )  # fmt: skip
     if len(training) < FEW_FILES:
-        LOGGER.warning(
-            "only %d training songs: a projection generalizes from %d on", len(training), FEW_FILES
-        )
+        LOGGER.warning("only %d training songs: a projection generalizes from %d on", len(training), FEW_FILES)
     return SongSplit(training, held_out, tuple(skipped), note, seconds, encoded, wall)
 
 

@@ -16,11 +16,11 @@ from heartopt.codec import HeartCodec
 from heartopt.errors import CheckpointError, ConfigError
 from heartopt.projection import EncoderProjection
 from heartopt.projection.network import ProjectionType
+from heartopt.seeding import keyed_generator
 from heartopt.training.cache import LatentCache, default_cache
 from heartopt.training.checkpoints import LATEST, restore_state
 from heartopt.training.crops import CropSequence
 from heartopt.training.data import MIN_SECONDS, Encoding, Skipped
-from heartopt.training.draws import key_seed
 from heartopt.training.initialize import start_at_codebooks
 from heartopt.training.loop import TrainState, make_optimizer
 from heartopt.training.run import BEST, Progress, Run
@@ -165,9 +165,7 @@ def train(
             codec=codec,
             settings=settings,
             crops=crops,
-            held_out=HeldOut(
-                songs.held_out, frames=settings.frames, count=val_samples, batch_size=batch_size
-            ),
+            held_out=HeldOut(songs.held_out, frames=settings.frames, count=val_samples, batch_size=batch_size),
             output_dir=output_dir,
             songs=songs.digest,
             card=_card(codec, settings, command, songs),
@@ -257,7 +255,7 @@ def _start(
     device = codec.flow_matching.codebooks.device
     # The weights follow from the seed alone, and the caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key_seed(settings.seed, "weights"))
+        torch.manual_seed(keyed_generator(settings.seed, "weights").initial_seed())
         projection = EncoderProjection(
             settings.latent_dim,
             codec.config.dim,
@@ -276,9 +274,7 @@ def _start(
     return state
 
 
-def _card(
-    codec: HeartCodec, settings: TrainSettings, command: str | None, songs: SongSplit
-) -> dict[str, Any]:
+def _card(codec: HeartCodec, settings: TrainSettings, command: str | None, songs: SongSplit) -> dict[str, Any]:
     """What the card of every projection of this run says; its figures come with it."""
     return {
         "codec": codec.name,

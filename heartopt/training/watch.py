@@ -50,9 +50,7 @@ class Metrics:
     def __init__(self, folder: Path, *, step: int) -> None:
         """Keep the lines up to `step` (a resumed run writes the later ones again), drop the others."""
         self.path = folder / METRICS
-        write_text(
-            self.path, "".join(line + "\n" for line in self._lines() if json.loads(line)["step"] <= step)
-        )
+        write_text(self.path, "".join(line + "\n" for line in self._lines() if json.loads(line)["step"] <= step))
 
     def _lines(self) -> list[str]:
         try:
@@ -65,9 +63,7 @@ class Metrics:
 
     def write(self, record: StepRecord | ValidationRecord) -> None:
         """Append `record`."""
-        plain = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()
-        }
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(plain) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ def write_song(path: Path, seconds: float, *, seed: int, channels: int = 2, leve
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, audio.astype(np.float32), RATE, subtype="PCM_16")
     return path
+
+
+@pytest.fixture
+def make_song() -> Callable[..., Path]:
+    """`write_song`, for tests that need more songs."""
+    return write_song
 
 
 @pytest.fixture(scope="session")

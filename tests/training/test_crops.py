@@ -36,7 +36,7 @@ def test_an_epoch_shows_every_part_of_every_song(tmp_path: Path) -> None:
     for epoch in range(3):
         crops = [sequence[item] for item in range(epoch * 13, (epoch + 1) * 13)]
         starts = sorted(crop.start for crop in crops if crop.song.name == "a")
-        # Ten starts, one from each tenth of the 46 possible ones (0, 2, ..., 90), rounded down to one of them.
+        # Ten starts, one from each tenth of the 46 possible ones (0, 2, ..., 90), rounded down.
         assert all(4.6 * k - 1 < start / 2 < 4.6 * (k + 1) for k, start in enumerate(starts))
         assert all(crop.start % 2 == 0 and crop.start + 10 <= crop.song.frames for crop in crops)
 

@@ -85,9 +85,7 @@ def test_a_damaged_entry_is_made_again(codec: HeartCodec, songs: Path, tmp_path:
     assert path.read_bytes() == good
 
 
-def test_files_that_cannot_be_used_are_skipped_with_a_reason(
-    codec: HeartCodec, songs: Path, tmp_path: Path
-) -> None:
+def test_files_that_cannot_be_used_are_skipped_with_a_reason(codec: HeartCodec, songs: Path, tmp_path: Path) -> None:
     (songs / "text.wav").write_text("no audio")
     (songs / "empty.wav").write_bytes(b"")
     soundfile.write(songs / "short.wav", np.full(4800, 0.1), 48_000)
@@ -105,9 +103,7 @@ def test_files_that_cannot_be_used_are_skipped_with_a_reason(
     assert all(len(reason.splitlines()) == 1 for reason in reasons.values())
 
 
-def test_a_cache_that_cannot_be_written_is_not_the_songs_fault(
-    codec: HeartCodec, songs: Path, tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_is_not_the_songs_fault(codec: HeartCodec, songs: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     cache = LatentCache(tmp_path / "cache", codec.fingerprint())
     with pytest.raises(OutputError, match="cannot write"):

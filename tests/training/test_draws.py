@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from heartopt.training.draws import CONTEXT_SHARE, fixed_draws, generator, step_draws, stratified_times
+from heartopt.seeding import keyed_generator
+from heartopt.training.draws import CONTEXT_SHARE, fixed_draws, step_draws, stratified_times
 
 
 def test_the_same_key_gives_the_same_draws_and_another_key_others() -> None:
@@ -22,7 +23,7 @@ def test_an_items_noise_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_each_part_of_time_is_drawn_once() -> None:
-    times = stratified_times(10, generator("times"))
+    times = stratified_times(10, keyed_generator("times"))
     assert sorted((times * 10).long().tolist()) == list(range(10))
 
 

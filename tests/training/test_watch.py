@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+
+from heartopt.errors import OutputError
+from heartopt.training.data import Skipped
+from heartopt.training.loop import StepRecord
+from heartopt.training.watch import LOGGER, Metrics, log_file, note_step, write_skipped
+
+
+def record(step: int, *, skipped: bool = False) -> StepRecord:
+    loss = math.nan if skipped else 1.0
+    return StepRecord(step, 100, 0.5, loss, loss, 0.1, 1e-3, 2.0, (3, 4), skipped, 0.1)
+
+
+def test_due_and_skipped_steps_are_written_as_plain_json(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, step=0)
+    for step in range(1, 22):
+        note_step(record(step, skipped=step == 13), metrics)
+    lines = [json.loads(line) for line in metrics.path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 10, 13, 20]
+    assert [line["loss"] for line in lines] == [1.0, 1.0, None, 1.0]
+    assert lines[0]["kind"] == "step"
+
+
+def test_resuming_drops_later_and_half_written_lines(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, step=0)
+    for step in (10, 20, 30):
+        metrics.write(record(step))
+    with metrics.path.open("a") as file:
+        file.write('{"step": 31, "lo')
+    resumed = Metrics(tmp_path, step=20)
+    assert [json.loads(line)["step"] for line in resumed.path.read_text().splitlines()] == [10, 20]
+
+
+def test_the_log_is_appended_while_the_block_runs(tmp_path: Path) -> None:
+    level = LOGGER.level
+    for word in ("first", "second"):
+        with log_file(tmp_path / "run"):
+            LOGGER.info(word)
+    LOGGER.log(logging.ERROR, "outside")
+    lines = (tmp_path / "run" / "training.log").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["first", "second"]
+    assert LOGGER.level == level
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write into"), log_file(tmp_path / "file"):
+        pass
+
+
+def test_skipped_files_are_listed_a_line_each(tmp_path: Path) -> None:
+    write_skipped(tmp_path, [Skipped(Path("a.wav"), "silent"), Skipped(Path("b.wav"), "two\nlines")])
+    assert (tmp_path / "skipped.tsv").read_text() == "path\treason\na.wav\tsilent\nb.wav\ttwo lines\n"
