@@ -81,9 +81,7 @@ def oracle_codes(audio: Tensor, codec: HeartCodec) -> Tensor:
     if not has_oracle(codec):
         raise CodecError(f'codec {codec.name}: has no oracle encoder; only "{EMBEDDED}" has one')
     padded = functional.pad(audio.float().cpu(), (0, -audio.shape[-1] % codec.samples_per_code))
-    features = _load(embedded_folder() / "oracle.safetensors")(padded).to(
-        codec.flow_matching.codebooks.device
-    )
+    features = _load(embedded_folder() / "oracle.safetensors")(padded).to(codec.flow_matching.codebooks.device)
     return codec.flow_matching.quantize(codec.flow_matching.project_in(features[None])).codes[0]
 
 

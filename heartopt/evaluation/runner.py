@@ -103,10 +103,12 @@ def evaluate(
         raise ConfigError(f"judge seeds must be one or more different numbers, not {list(judge)}")
     WindowPlan.of_duration(duration)
     decoding = Decoding(duration, num_steps, guidance_scale)
+    start: EncoderProjection | None = None
     if NEED_PROJECTION.intersection(names):
-        projection = projection or default_projection(codec)
-        check_fits(projection, codec)
-    setup = Setup(codec, projection, decoding, _with_decoding(optimize, decoding), seed)
+        start = projection or default_projection(codec)
+        check_fits(start, codec)
+        start = start.to(codec.scalar_device)
+    setup = Setup(codec, start, decoding, _with_decoding(optimize, decoding), seed)
     chosen = check_metrics(DEFAULT_METRICS if metrics is None else metrics)
     rows: list[Row] = []
     failed: list[Failure] = []
@@ -118,7 +120,7 @@ def evaluate(
         summary=summarize(rows, seed=seed),
         differences=differences(rows, seed=seed),
         failed=tuple(failed),
-        settings=_settings(loaded, names, setup, judge, projection_name),
+        settings=_settings(loaded, names, setup, judge, _projection_name(projection, projection_name)),
     )
 
 
@@ -194,6 +196,10 @@ def _suite(suite: Suite | str | Path | None, files: Sequence[str | Path] | None,
     return suite if isinstance(suite, Suite) else load_suite(Path(str(suite)))
 
 
+def _projection_name(given: EncoderProjection | None, name: str | None) -> str:
+    return name or ("the codec's default" if given is None else "a given one")
+
+
 def _with_decoding(optimize: OptimizeSettings | None, decoding: Decoding) -> OptimizeSettings:
     given = asdict(optimize or OptimizeSettings())
     return OptimizeSettings(**{**given, **asdict(decoding)})
@@ -207,7 +213,7 @@ def _settings(
         "heartopt": __version__,
         "codec": setup.codec.name,
         "fingerprint": setup.codec.fingerprint(),
-        "projection": (projection_name or "the codec's default") if setup.projection is not None else None,
+        "projection": projection_name if setup.projection is not None else None,
         "systems": list(names),
         "songs": len(suite.songs),
         "judge_seeds": list(seeds),

@@ -73,9 +73,7 @@ class Song:
         stop = None if self.seconds is None else start + round(self.seconds * SAMPLE_RATE)
         with AudioFile(self.path, mixdown=self.mixdown) as audio:
             if start >= audio.num_samples:
-                raise AudioError(
-                    f"{self.path}: lasts {audio.seconds:.2f} s, so nothing begins at {self.start:g} s"
-                )
+                raise AudioError(f"{self.path}: lasts {audio.seconds:.2f} s, so nothing begins at {self.start:g} s")
             return stereo(audio.read(start, stop))
 
 
@@ -134,9 +132,7 @@ def _song(entry: Any, suite: Path) -> Song:
         hint = "; build it with benchmarks/build_suite.py" if "source" in entry else ""
         raise ConfigError(f"suite {suite}: {entry['file']} is not there{hint}")
     if "sha256" in entry and (found := sha256_of(path)) != entry["sha256"]:
-        raise ConfigError(
-            f"suite {suite}: {entry['file']} has SHA-256 {found[:12]}…, not {entry['sha256'][:12]}…"
-        )
+        raise ConfigError(f"suite {suite}: {entry['file']} has SHA-256 {found[:12]}…, not {entry['sha256'][:12]}…")
     start, seconds = float(entry.get("start", 0.0)), entry.get("seconds")
     if start < 0 or (seconds is not None and seconds <= 0):
         raise ConfigError(f"suite {suite}: {entry['file']}: start and seconds must not be negative or empty")
