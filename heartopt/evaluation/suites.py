@@ -108,6 +108,8 @@ def load_suite(path: str | Path) -> Suite:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"suite {path}: cannot be read: {reason}") from error
     record = _checked(record, _SUITE_KEYS, required=("name", "songs"), where=f"suite {path}")
+    if Path(record["name"]).name != record["name"]:
+        raise ConfigError(f"suite {path}: name {record['name']!r} cannot name its report's files")
     songs = tuple(_song(entry, path) for entry in record["songs"])
     if not songs:
         raise ConfigError(f"suite {path}: has no songs")

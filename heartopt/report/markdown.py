@@ -16,11 +16,13 @@ from heartopt.report.tables import (
     summary_table,
 )
 
-_NOTES = """\ Arrows say which way is better. Tokens are decoded under every judge seed, and a file's value
-is the mean over them; intervals are bootstrapped over files, and with fewer than about ten files they are
-too narrow. `rtf` is the time to make the tokens over the audio's length, on the machine that wrote this
-report. Usage and perplexity describe the
-codes; random codes use every entry, so they are no sign of quality by themselves. PESQ is a measure of speech."""
+_NOTES = (
+    "Arrows say which way is better. Tokens are decoded under every judge seed, and a file's value is the mean over "
+    "them; intervals are bootstrapped over files, and with fewer than about ten files they are too narrow. `rtf` is "
+    "the time to make the tokens over the audio's length, on the machine that wrote this report. Usage and "
+    "perplexity describe the codes; random codes use every entry, so they are no sign of quality by themselves. "
+    "PESQ is a measure of speech."
+)
 
 
 def markdown(evaluation: Evaluation, *, command: str | None = None) -> str:

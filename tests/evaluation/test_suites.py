@@ -61,6 +61,7 @@ SONG = "songs: [{file: a.wav}]"
         ("name: s\nsongs: []", "has no songs"),
         (f"name: s\ncolour: red\n{SONG}", "unknown key colour; known are name"),
         (f"name: 3\n{SONG}", "name is 3, of the wrong type"),
+        (f"name: ../s\n{SONG}", "cannot name its report's files"),
         (f"name: s\nseeds: [x]\n{SONG}", "seeds must be whole numbers"),
         ("name: s\nsongs: [{file: a.wav, tempo: 3}]", "a song: unknown key tempo"),
         ("name: s\nsongs: [{title: A}]", "a song: has no file"),

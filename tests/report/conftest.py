@@ -1,0 +1,36 @@
+"""An evaluation with every kind of value, none of it computed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from heartopt.evaluation import Evaluation, Failure
+from heartopt.evaluation.results import differences, summarize
+
+
+def row(file: str, system: str, stft: float, tier: str, **values: Any) -> dict[str, Any]:
+    fixed = {"pesq_wb": "not installed", "si_sdr": math.nan, "seconds": 8.0, "wall_seconds": 4.0, "rtf": 0.5}
+    return {"file": file, "system": system, "stft": stft, "tier": tier, **fixed, **values}
+
+
+def codes(share: float) -> dict[str, float]:
+    return {"usage": share, "perplexity": 20.0, "usage_1": share, "perplexity_1": 20.0}
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    hostile = "<img onerror=alert(1)>|[red]x.wav"
+    rows = (
+        row("a.wav", "silence", 5.5, "Poor"),
+        row("a.wav", "projection", 2.5, "Fair", **codes(0.25)),
+        row("a.wav", "optimized", 1.5, "Good", **codes(0.5)),
+        row(hostile, "silence", 6.5, "Poor"),
+        row(hostile, "projection", 2.7, "Fair", **codes(0.25)),
+        row(hostile, "optimized", 1.9, "Good", **codes(0.5)),
+    )
+    failed = (Failure("c.wav", "optimized", "c.wav: truncated"), Failure("d.wav", None, "d.wav: empty"))
+    settings = {"codec": "mini", "judge_seeds": [101, 102], "projection": None}
+    return Evaluation("own", rows, summarize(rows, seed=0), differences(rows, seed=0), failed, settings)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from heartopt.evaluation import Evaluation
+from heartopt.report.terminal import render
+
+
+def printed(evaluation: Evaluation) -> str:
+    text = io.StringIO()
+    Console(file=text, width=200, color_system=None).print(render(evaluation))
+    return text.getvalue()
+
+
+def test_shows_means_differences_and_failures(evaluation: Evaluation) -> None:
+    text = printed(evaluation)
+    assert "1.70 [1.50, 1.90]" in text and "control: silence" in text
+    assert "[-1.00, -0.80]" in text
+    assert "failed: c.wav (optimized): c.wav: truncated" in text and "failed: d.wav: d.wav: empty" in text
+
+
+def test_nothing_but_failures_is_no_table(evaluation: Evaluation) -> None:
+    text = printed(Evaluation("own", (), (), (), evaluation.failed, {}))
+    assert text.splitlines()[0].startswith("failed: c.wav")
