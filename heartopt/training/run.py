@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +51,9 @@ class Run:
     def fit(self) -> str:
         """Train; returns why it ended: "done", "budget" or "stopped". The state is saved in each case."""
         metrics = Metrics(self.output_dir, step=self.state.step)
-        if self.state.step == 0:
+        if not (self.output_dir / BEST).is_file():  # resumed into another folder: its best is not here
+            self.state.best_flow, self.state.best_step = math.inf, -1
+        if self.state.best_step < 0:
             self._validate(metrics)
             self._save()
         ended = "done"

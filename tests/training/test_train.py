@@ -107,7 +107,9 @@ def test_resuming_from_an_older_file_repeats_the_rest(run: Any, tmp_path: Path) 
     run("run", stop=lambda: True)
     shutil.copy(tmp_path / "run/latest.safetensors", tmp_path / "early.safetensors")
     run("run", resume="auto")
-    run("again", resume=tmp_path / "early.safetensors")
+    again = run("again", resume=tmp_path / "early.safetensors")
+    assert again.best_flow == min(record.flow for record in again.validations)
+    load_projection(again.projection)
     assert same(tmp_path / "run/latest.safetensors", tmp_path / "again/latest.safetensors")
 
 
