@@ -25,5 +25,6 @@ if [ "$extra" = dev ]; then # pesq has no wheel
         fail "no Python headers, which the package pesq is built with: install them (Debian, Ubuntu: apt install python3-dev)"
 fi
 
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
+echo "installing heartopt${extra:+[$extra]} into $venv (PyTorch is large: this can take some minutes)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}"
