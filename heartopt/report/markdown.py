@@ -80,6 +80,6 @@ def _value(value: Any) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML leave as it is, also in a table's cell and for a hostile file name."""
-    for sign in ("\\", "`", "*", "_", "[", "]", "|"):
+    for sign in ("\\", "`", "*", "[", "]", "|"):
         text = text.replace(sign, "\\" + sign)
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())

@@ -37,12 +37,18 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def summary_table(evaluation: Evaluation) -> TextTable:
-    """One row a system: mean and interval of each metric, and the tier; controls below the systems."""
-    metrics = _shown(evaluation)
+def summary_table(
+    evaluation: Evaluation, *, metrics: Sequence[str] = tuple(UNITS), intervals: Sequence[str] = tuple(UNITS)
+) -> TextTable:
+    """One row a system: each metric's mean, the interval of some, and the tier; controls below the systems."""
+    metrics = _shown(evaluation, metrics)
     files = {row["file"] for row in evaluation.rows}
     rows = [
-        (label(name), *_tier(evaluation, name), *(_mean(evaluation, name, metric) for metric in metrics))
+        (
+            label(name),
+            *_tier(evaluation, name),
+            *(_mean(evaluation, name, metric, metric in intervals) for metric in metrics),
+        )
         for name in _ordered(evaluation)
     ]
     tiered = ("tier",) if TIER_METRIC in metrics else ()
@@ -67,9 +73,9 @@ def file_table(evaluation: Evaluation) -> TextTable:
     return TextTable("Every file", headings, rows)
 
 
-def difference_table(evaluation: Evaluation) -> TextTable | None:
+def difference_table(evaluation: Evaluation, *, metrics: Sequence[str] = tuple(UNITS)) -> TextTable | None:
     """Paired differences against the baseline, metric by metric; None where there are none."""
-    shown = _shown(evaluation)
+    shown = _shown(evaluation, metrics)
     found = [entry for entry in evaluation.differences if entry.metric in shown]
     if not found:
         return None
@@ -123,9 +129,9 @@ def _decimals(metric: str) -> int:
     return _DECIMALS.get(metric, 2)
 
 
-def _shown(evaluation: Evaluation) -> tuple[str, ...]:
-    """The metrics of the main tables, in their order."""
-    return tuple(metric for metric in UNITS if metric in evaluation.metrics)
+def _shown(evaluation: Evaluation, metrics: Sequence[str] = tuple(UNITS)) -> tuple[str, ...]:
+    """The metrics that the evaluation has, in their order."""
+    return tuple(metric for metric in metrics if metric in evaluation.metrics)
 
 
 def _ordered(evaluation: Evaluation) -> tuple[str, ...]:
@@ -140,12 +146,12 @@ def _tier(evaluation: Evaluation, system: str) -> tuple[str, ...]:
     return (entry.tier if entry and entry.tier else MISSING,)
 
 
-def _mean(evaluation: Evaluation, system: str, metric: str) -> str:
+def _mean(evaluation: Evaluation, system: str, metric: str, interval: bool) -> str:
     entry = evaluation.find(system, metric)
     if entry is None or not math.isfinite(entry.mean):
         return _word(evaluation.rows, system, metric)
     text = cell(entry.mean, metric)
-    if math.isfinite(entry.low):
+    if interval and math.isfinite(entry.low):
         text += f" [{cell(entry.low, metric)}, {cell(entry.high, metric)}]"
     return text
 

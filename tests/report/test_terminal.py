@@ -24,3 +24,10 @@ def test_shows_means_differences_and_failures(evaluation: Evaluation) -> None:
 def test_nothing_but_failures_is_no_table(evaluation: Evaluation) -> None:
     text = printed(Evaluation("own", (), (), (), evaluation.failed, {}))
     assert text.splitlines()[0].startswith("failed: c.wav")
+
+
+def test_fits_into_120_columns(evaluation: Evaluation) -> None:
+    text = io.StringIO()
+    Console(file=text, width=120, color_system=None).print(render(evaluation))
+    assert "1.70 [1.50, 1.90]" in text.getvalue() and "perplexity" in text.getvalue()
+    assert "…" not in text.getvalue()
