@@ -139,8 +139,8 @@ def test_the_embedded_codec_is_package_data_that_decodes():
     assert not any(p.requires_grad for p in codec.parameters())
     assert not codec.training
     time = torch.arange(48_000) / 48_000
-    audio = 0.3 * torch.sin(2 * torch.pi * 440 * time).expand(1, 2, -1)
+    audio = 0.3 * torch.sin(2 * torch.pi * 220 * time).expand(1, 2, -1)
     back = codec.decode_latents(codec.encode_latents(audio))[..., : audio.shape[-1]]
     # A tone survives the waveform autoencoder: its level and its pitch.
     assert_close(back.square().mean().sqrt(), audio.square().mean().sqrt(), rtol=0.3, atol=0)
-    assert abs(int(torch.fft.rfft(back[0, 0]).abs().argmax()) - 440) <= 5
+    assert abs(int(torch.fft.rfft(back[0, 0]).abs().argmax()) - 220) <= 2

@@ -1,0 +1,89 @@
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from heartopt import HeartCodec
+from heartopt.errors import CheckpointError
+from heartopt.projection import (
+    EncoderProjection,
+    check_fits,
+    default_projection,
+    load_projection,
+    save_projection,
+)
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv1d", "query"])
+def test_a_saved_projection_comes_back(kind, tmp_path):
+    projection = EncoderProjection(256, 64, 64, projection_type=kind)
+    save_projection(projection, tmp_path / "p.safetensors", {"note": "mine"})
+    again = load_projection(tmp_path / "p.safetensors")
+    assert again.settings == projection.settings
+    latents = torch.randn(1, 8, 256)
+    assert_close(again.project(latents), projection.project(latents))
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert json.loads((tmp_path / "p.json").read_text()) == {"projection": projection.settings, "note": "mine"}
+
+
+def test_a_poisoned_pickle_is_refused_and_never_run(tmp_path):
+    flag = tmp_path / "ran"
+
+    class Poison:
+        def __reduce__(self):
+            return (open, (str(flag), "w"))
+
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Poison()))
+    torch.save({"projection_state_dict": Poison()}, tmp_path / "worse.pt")
+    for name in ("bad.pt", "worse.pt"):
+        with pytest.raises(CheckpointError, match="loads safely"):
+            load_projection(tmp_path / name)
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_bytes(b"\x00" * 40), "not readable as safetensors"),
+        (lambda path: save_file({"a": torch.zeros(1)}, path), "not a heartopt projection"),
+        (
+            lambda path: save_file(
+                {"net.0.weight": torch.zeros(3)},
+                path,
+                metadata={"heartopt_projection": json.dumps(EncoderProjection(128, 64, 64).settings)},
+            ),
+            "do not fit its settings",
+        ),
+    ],
+)
+def test_files_that_are_no_projection_are_named(tmp_path, write, message):
+    path = tmp_path / "p.safetensors"
+    write(path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_projection(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_a_projection_is_named(tmp_path):
+    torch.save({"model": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="no projection_state_dict"):
+        load_projection(tmp_path / "other.pt")
+
+
+def test_widths_must_be_the_codecs(codec):
+    check_fits(EncoderProjection(128, 64, 64), codec)
+    check_fits(EncoderProjection(256, 64, 64), codec)
+    with pytest.raises(CheckpointError, match="width 512, the codec takes 64"):
+        check_fits(EncoderProjection(128, 512, 64), codec)
+    with pytest.raises(CheckpointError, match="64 wide, the codec gives 128"):
+        check_fits(EncoderProjection(64, 64, 64), codec)
+
+
+def test_only_the_embedded_codec_has_a_default(codec):
+    check_fits(default_projection(HeartCodec.from_pretrained("mini")), HeartCodec.from_pretrained("mini"))
+    with pytest.raises(CheckpointError, match="--projection"):
+        default_projection(codec)
