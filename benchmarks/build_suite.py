@@ -81,19 +81,24 @@ def _find(source: dict[str, Any], music: Path) -> Path:
     raise AudioError(f"{music}: holds no {source['path']} (Debian package {source['package']})")
 
 
-def _fetch(source: dict[str, Any], cache: Path) -> Path:
-    """The song, from the package that `apt-get download` gives; packages are kept and fetched once."""
-    package = source["package"]
-    song = cache / package / source["path"]
-    if not song.is_file():
+def fetch_package(package: str, cache: Path = DEFAULT_CACHE) -> Path:
+    """The folder of an unpacked Debian package, from `apt-get download`; fetched once. Raises AudioError."""
+    folder = cache / package
+    if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         print(f"fetching {package} …", file=sys.stderr)
         _run(["apt-get", "download", "-q", package], cache)
         for deb in sorted(cache.glob(f"{package}_*.deb")):
             _run(["dpkg", "-x", deb.name, package], cache)
             deb.unlink()
+    return folder
+
+
+def _fetch(source: dict[str, Any], cache: Path) -> Path:
+    """The song, from its package."""
+    song = fetch_package(source["package"], cache) / source["path"]
     if not song.is_file():
-        raise AudioError(f"Debian package {package} of this system has no {source['path']}; give --music")
+        raise AudioError(f"Debian package {source['package']} of this system has no {source['path']}; give --music")
     return song
 
 

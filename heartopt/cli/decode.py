@@ -175,10 +175,8 @@ def decode_file(job: Job, codec: HeartCodec, settings: DecodeSettings, *, show: 
 def _blocks(file: TokenFile, codec: HeartCodec, settings: DecodeSettings) -> Iterator[Tensor]:
     import torch
 
-    from heartopt.codec.model import DEFAULT_DURATION
-
     noted = file.info.settings.get("duration") if file.info is not None else None
-    duration = settings.duration or (noted if isinstance(noted, (int, float)) else None) or DEFAULT_DURATION
+    duration = settings.duration or (noted if isinstance(noted, (int, float)) else None)
     return codec.detokenize_stream(
         file.tokens[None],
         duration=duration,

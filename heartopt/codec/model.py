@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heartopt.codec.config import HeartCodecConfig
+from heartopt.codec.embedded import EMBEDDED, EMBEDDED_DURATION
 from heartopt.codec.flow import LATENTS_PER_CODE, FlowMatching
 from heartopt.codec.loading import load_weights, locate, read_config
 from heartopt.codec.scalar import ScalarModel
 from heartopt.codec.windows import Window, WindowPlan, crossfade
 from heartopt.errors import CodecError
 
-DEFAULT_DURATION = 29.76
+RELEASE_DURATION = 29.76
 ENCODE_CHUNK = 256  # latent frames of audio that are encoded in one piece (10.24 s)
 
 
@@ -36,6 +37,7 @@ class HeartCodec(PreTrainedModel):
         self.flow_matching = FlowMatching(config)
         self.scalar_model = ScalarModel(config)
         self.name = config.name_or_path or "heartcodec"
+        self.default_duration = RELEASE_DURATION
         self._fingerprint: str | None = None
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -78,6 +80,8 @@ class HeartCodec(PreTrainedModel):
         codec.scalar_model.float()
         codec.config.dtype = dtype
         codec.name = str(pretrained_model_name_or_path)
+        if codec.name == EMBEDDED:
+            codec.default_duration = EMBEDDED_DURATION
         codec.requires_grad_(False)
         codec.train(False)
         codec.to(device)  # type: ignore[arg-type]
@@ -104,6 +108,10 @@ class HeartCodec(PreTrainedModel):
                 digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    def window_plan(self, duration: float | None = None) -> WindowPlan:
+        """Decoding windows of ``duration`` seconds, or of the codec's own ``default_duration``. Raises CodecError."""
+        return WindowPlan.of_duration(self.default_duration if duration is None else duration)
 
     def encode_channels(self, audio: Tensor, *, pre_tanh: bool = False) -> Tensor:
         """Audio ``[B, C, N]`` -> each channel's latents ``[B, C, L, 128]``, L = 2 · ceil(N / 3840).
@@ -170,7 +178,7 @@ class HeartCodec(PreTrainedModel):
         self,
         codes: Tensor,
         *,
-        duration: float = DEFAULT_DURATION,
+        duration: float | None = None,
         num_steps: int = 10,
         guidance_scale: float = 1.25,
         noise: Sequence[Tensor] | None = None,
@@ -181,7 +189,7 @@ class HeartCodec(PreTrainedModel):
         Memory does not grow with the song. See `detokenize` for the arguments.
         """
         codes = self._checked(codes)
-        frames, plan = codes.shape[-1], WindowPlan.of_duration(duration)
+        frames, plan = codes.shape[-1], self.window_plan(duration)
         if noise is not None and len(noise) != plan.count(frames):
             raise CodecError(f"{len(noise)} noise tensors for {plan.count(frames)} windows: give one a window")
 
@@ -200,7 +208,7 @@ class HeartCodec(PreTrainedModel):
     def detokenize(
         self,
         codes: Tensor,
-        duration: float = DEFAULT_DURATION,
+        duration: float | None = None,
         num_steps: int = 10,
         guidance_scale: float = 1.25,
         noise: Sequence[Tensor] | None = None,
@@ -210,7 +218,7 @@ class HeartCodec(PreTrainedModel):
 
         Args:
             codes: integers in [0, codebook_size).
-            duration: seconds of a window, a multiple of 7.44.
+            duration: seconds of a window, a multiple of 7.44; default: `default_duration`.
             num_steps: Euler steps of the flow.
             guidance_scale: classifier-free guidance; 1 turns it off.
             noise: one tensor ``[1 or B, L, 256]`` a window.

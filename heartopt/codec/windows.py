@@ -48,6 +48,10 @@ class WindowPlan:
     def overlap(self) -> int:
         return self.codes - self.hop
 
+    @property
+    def seconds(self) -> float:
+        return self.codes / CODE_RATE
+
     @classmethod
     def of_duration(cls, duration: float) -> WindowPlan:
         """The plan for windows of ``duration`` seconds.

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
-from heartopt.codec.model import DEFAULT_DURATION
-from heartopt.codec.windows import WindowPlan
 from heartopt.errors import ConfigError, HeartoptError
 from heartopt.evaluation.codes import code_statistics
 from heartopt.evaluation.metrics import DEFAULT_METRICS, average, check_metrics, measure
@@ -59,7 +57,7 @@ def evaluate(
     projection_name: str | None = None,
     metrics: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
-    duration: float = DEFAULT_DURATION,
+    duration: float | None = None,
     num_steps: int = 10,
     guidance_scale: float = 1.25,
     optimize: OptimizeSettings | None = None,
@@ -81,12 +79,14 @@ def evaluate(
         systems: names of `SYSTEMS`; default: the suite's, else all that are possible.
         projection: where `projection` and `optimized` start; default: the codec's own.
         projection_name: what the report calls it.
-        metrics: names of `METRICS`; default: all. Usage and perplexity come with every system that makes
-        tokens. seeds: judge seeds; default: the suite's, else `JUDGE_SEEDS`. They share no noise with the
-        optimizer's seeds. duration, num_steps, guidance_scale: of the decoder, for all systems (and inside
-        the optimizer). optimize: settings of `optimized`; its decoder settings are replaced by those above.
-        seed: of the controls and of the bootstrap. mixdown: for `files`: take more than two channels as
-        their mean. progress: called before every pair and at the end.
+        metrics: names of `METRICS`; default: all. Usage and perplexity come with every system that makes tokens.
+        seeds: judge seeds; default: the suite's, else `JUDGE_SEEDS`. They share no noise with the optimizer's.
+        duration: seconds of the decoder's windows, for all systems; default: the codec's.
+        num_steps, guidance_scale: of the decoder, for all systems.
+        optimize: settings of `optimized`; its decoder settings are replaced by those above.
+        seed: of the controls and of the bootstrap.
+        mixdown: for `files`: take more than two channels as their mean.
+        progress: called before every pair and at the end.
 
     Raises:
         ConfigError: unknown or impossible systems or metrics, no seeds, no suite, a damaged suite.
@@ -101,8 +101,7 @@ def evaluate(
     judge = tuple(JUDGE_SEEDS if seeds is None and loaded.seeds is None else seeds or loaded.seeds or ())
     if not judge or len(set(judge)) < len(judge):
         raise ConfigError(f"judge seeds must be one or more different numbers, not {list(judge)}")
-    WindowPlan.of_duration(duration)
-    decoding = Decoding(duration, num_steps, guidance_scale)
+    decoding = Decoding(codec.window_plan(duration).seconds, num_steps, guidance_scale)
     start: EncoderProjection | None = None
     if NEED_PROJECTION.intersection(names):
         start = projection or default_projection(codec)

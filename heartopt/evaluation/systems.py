@@ -11,7 +11,6 @@ from torch import Tensor
 
 from heartopt.audio import AudioTensor
 from heartopt.codec import HeartCodec
-from heartopt.codec.model import DEFAULT_DURATION
 from heartopt.codec.windows import WindowPlan, crossfade
 from heartopt.errors import ConfigError
 from heartopt.evaluation import controls
@@ -26,7 +25,7 @@ BASELINE = "projection"
 class Decoding:
     """How tokens become audio: seconds of a window (a multiple of 7.44), Euler steps, guidance."""
 
-    duration: float = DEFAULT_DURATION
+    duration: float
     num_steps: int = 10
     guidance_scale: float = 1.25
 

@@ -80,7 +80,8 @@ def optimize_file(
             before, after = judge(codec, source, [start.cpu(), outcome.tokens], settings=settings, listen=listen)
         seconds = source.seconds
     tokens = _named(stem, TOKEN_SUFFIX)
-    used = asdict(replace(settings, steps=outcome.steps))
+    plan = codec.window_plan(settings.duration)
+    used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds))
     info = TokenInfo(
         codec=codec.name,
         fingerprint=codec.fingerprint(),

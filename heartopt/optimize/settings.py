@@ -16,7 +16,7 @@ class OptimizeSettings:
         draws: noise draws and times a step; odd ones are paired with their antithetic neighbour.
         learning_rate: of AdamW on the pre-quantization latents, at the start of the cosine.
         commitment: weight β of ‖e − sg Q(e)‖².
-        duration: seconds of a window, a multiple of 7.44; what the tokens will be decoded with.
+        duration: seconds of a window, a multiple of 7.44; what the tokens will be decoded with; default: the codec's.
         num_steps, guidance_scale: of the decoder, where results are compared.
         select_seeds: noise seeds under which start and result are compared, window by window.
         judge_seeds: other noise seeds, under which both are measured at the end.
@@ -31,7 +31,7 @@ class OptimizeSettings:
     draws: int = 4
     learning_rate: float = 0.1
     commitment: float = 0.05
-    duration: float = 29.76
+    duration: float | None = None
     num_steps: int = 10
     guidance_scale: float = 1.25
     select_seeds: int = 2

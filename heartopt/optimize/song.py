@@ -70,7 +70,7 @@ def optimize_steps(
         TokenError: ``start_tokens`` are not the codec's, or not as long as the song.
     """
     _check(codec, source, start_tokens)
-    plan = WindowPlan.of_duration(settings.duration)
+    plan = codec.window_plan(settings.duration)
     codes, frames = start_tokens.to(codec.flow_matching.codebooks.device), start_tokens.shape[-1]
     if settings.budget is not None:
         settings = replace(settings, steps=_affordable_steps(source, codec, codes, plan, settings))
