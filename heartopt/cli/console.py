@@ -63,7 +63,8 @@ def print_error(message: str) -> None:
 
 
 def _console(file: TextIO) -> Console:
-    return Console(file=file, width=None if file.isatty() else _PLAIN_WIDTH, soft_wrap=False, highlight=False)
+    known = file.isatty() or "COLUMNS" in os.environ  # which rich reads
+    return Console(file=file, width=None if known else _PLAIN_WIDTH, soft_wrap=False, highlight=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -28,7 +30,12 @@ def optimize(
     steps: Annotated[int, typer.Option("--steps", min=0, help="Optimizer steps a window.")] = 200,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", min=0, help="Seconds for a song; sets --steps.", metavar="SECONDS"),
+        typer.Option(
+            "--budget",
+            min=0,
+            help="Seconds for a song; sets --steps.",
+            metavar="SECONDS",
+        ),
     ] = None,
     keep_start: Annotated[
         bool, typer.Option("--keep-start", help="Also write NAME.start.wav, the sound of the first tokens.")
@@ -127,21 +134,30 @@ def row_of(report: dict[str, Any]) -> dict[str, Any]:
     return {**row, **sides}
 
 
-def tables(results: list[dict[str, Any]]) -> list[Table]:
-    """Start -> result of every song, for a person; no table without rows."""
-    table = Table()
-    table.add_column("song", overflow="fold")
-    for name in ("STFT loss", "mel distance", "shimmer (dB)", "codes changed", "seconds", "real-time factor"):
-        table.add_column(name, justify="right")
-    for row in results:
-        start, result = row["start"], row["result"]
-        table.add_row(
-            escape(row["input"]),
-            f"{start['stft']:.3f} {start['tier']} → {result['stft']:.3f} {result['tier']}",
-            f"{start['mel']:.3f} → {result['mel']:.3f}",
-            f"{start['shimmer_db']:+.1f} → {result['shimmer_db']:+.1f}",
-            f"{100 * row['codes_changed'] / row['codes']:.0f} %",
-            f"{row['seconds']:.1f}",
-            f"{row['rtf']:.2f}",
-        )
-    return [table] if results else []
+def tables(results: list[dict[str, Any]]) -> list[RenderableType]:
+    """A small table of each song for a person, start above result, within 80 columns; blank lines between them."""
+    return [part for row in results for part in (_table(row), "")]
+
+
+_HEADINGS = ("tokens", "STFT loss", "tier", "mel\ndistance", "shimmer\n(dB)")
+_HEADINGS_OF_RESULT = ("codes\nchanged", "seconds", "real-time\nfactor")
+
+
+def _table(row: dict[str, Any]) -> Table:
+    table = Table(
+        title=escape(row["input"]),
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for heading in (*_HEADINGS, *_HEADINGS_OF_RESULT):
+        table.add_column(heading, justify="left" if heading in ("tokens", "tier") else "right", no_wrap=True)
+    changed = f"{100 * row['codes_changed'] / row['codes']:.0f} %"
+    ends: dict[str, tuple[str, ...]] = {"start": (), "result": (changed, f"{row['seconds']:.1f}", f"{row['rtf']:.2f}")}
+    for side, end in ends.items():
+        found = row[side]
+        figures = (f"{found['stft']:.3f}", found["tier"], f"{found['mel']:.3f}", f"{found['shimmer_db']:+.1f}")
+        table.add_row(side, *figures, *end)
+    return table

@@ -55,10 +55,26 @@ def test_the_table_tells_start_and_result(heartopt, make_song, projection_file: 
     assert ran.code == 0, ran.err
     for heading in ("STFT", "mel", "shimmer", "codes", "seconds", "real-time"):
         assert heading in ran.out
-    assert "→" in ran.out
+    assert [line.split()[0] for line in ran.out.splitlines()[-3:-1]] == ["start", "result"]
     assert not (tmp_path / "out/song.start.wav").exists()
     again = heartopt("decode", tmp_path / "out/song.tokens.npy", "-o", tmp_path / "out", "--steps", 1)
     assert (again.code, again.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["song.wav", "a rather long folder [2]/with a rather long name of a song in it.wav"])
+def test_the_table_fits_into_80_columns(
+    heartopt, make_song, projection_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    song = make_song(name, seconds=0.1)
+    ran = heartopt("optimize", song, "-o", tmp_path / "out", "--projection", projection_file, *QUICK)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in ran.out
+    assert name.replace(" ", "") in "".join(ran.out.split())
+    for side in ("start", "result"):
+        assert len([line for line in lines if line.startswith(f"{side} ")]) == 1
 
 
 def test_one_bad_song_of_two(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
