@@ -15,6 +15,7 @@ from heartopt.evaluation.perceptual import pesq_nb, pesq_wb
 from heartopt.evaluation.waveform import si_sdr
 
 SEGMENT_SECONDS = 30.0
+SILENCE = 1e-4  # of full scale (-80 dB): a target whose peak is lower is silent
 
 Metric = Callable[[Tensor, Tensor], float | str]
 
@@ -23,9 +24,14 @@ def _number(loss: losses.Loss) -> Metric:
     return lambda estimate, target: float(loss(estimate, target))
 
 
+def _unless_silent(loss: losses.Loss) -> Metric:
+    """NaN for a silent target: spectral convergence divides by the target's energy, and would be in the thousands."""
+    return lambda estimate, target: float(loss(estimate, target)) if float(target.abs().max()) >= SILENCE else math.nan
+
+
 METRICS: Mapping[str, Metric] = {
-    "stft": _number(losses.stft_loss),
-    "stft_log1p": _number(losses.stft_log1p),
+    "stft": _unless_silent(losses.stft_loss),
+    "stft_log1p": _unless_silent(losses.stft_log1p),
     "mel": _number(losses.mel_distance),
     "mel_log1p": _number(losses.mel_log1p),
     "si_sdr": si_sdr,

@@ -8,7 +8,7 @@ import torch
 from heartopt.errors import AudioError, ConfigError
 from heartopt.evaluation import metrics
 from heartopt.evaluation.metrics import METRICS, average, measure
-from heartopt.losses import mel_distance, stft_loss
+from heartopt.losses import mel_distance, stft_log1p, stft_loss
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -35,6 +35,22 @@ def test_long_recordings_are_averaged_over_equal_segments(monkeypatch: pytest.Mo
     pair = noise(60_000, 1), noise(60_000, 2)
     parts = [float(stft_loss(pair[0][:, a : a + 20_000], pair[1][:, a : a + 20_000])) for a in (0, 20_000, 40_000)]
     assert measure(*pair, ["stft"])["stft"] == pytest.approx(sum(parts) / 3)
+
+
+def test_a_silent_passage_does_not_count_where_losses_are_relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SEGMENT_SECONDS", 0.5)
+    estimate, target = noise(48_000, 1), noise(48_000, 2)
+    target[:, 24_000:] *= 1e-4
+    found = measure(estimate, target, ["stft", "stft_log1p", "mel"])
+    heard = estimate[:, :24_000], target[:, :24_000]
+    assert found["stft"] == float(stft_loss(*heard))
+    assert found["stft_log1p"] == float(stft_log1p(*heard))
+    assert found["mel"] != float(mel_distance(*heard))
+
+
+def test_nothing_is_relative_to_silence() -> None:
+    found = measure(noise(4800), torch.zeros(2, 4800), ["stft", "stft_log1p"])
+    assert all(math.isnan(float(value)) for value in found.values())
 
 
 def test_average_leaves_nan_out_and_keeps_words() -> None:
