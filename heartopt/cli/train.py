@@ -56,14 +56,16 @@ def train(
     resume: Annotated[str | None, typer.Option("--resume", help="auto, or a checkpoint to go on from.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
     max_seconds_per_song: Annotated[
-        float | None, typer.Option("--max-seconds-per-song", help="Of each song, from its middle.")
+        float | None,
+        typer.Option("--max-seconds-per-song", help="Of each song, from its middle."),
     ] = None,
     cache_dir: Annotated[
         Path | None,
         typer.Option("--cache-dir", help="Of latents; default $HEARTOPT_CACHE or ~/.cache/heartopt."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option("--budget", help="Seconds after which the run saves and stops.")
+        float | None,
+        typer.Option("--budget", help="Seconds after which the run saves and stops."),
     ] = None,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
@@ -103,7 +105,7 @@ def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None
         current.note(f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto")
     if result.ended == "stopped":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if result.skipped_files:  # each was warned of
+    if any(file.failed for file in result.skipped_files):  # each was warned of
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -149,6 +151,8 @@ class Report:
 
 
 def _record(result: TrainResult) -> dict[str, Any]:
+    skipped = [file for file in result.skipped_files if not file.failed]
+    failed = [file for file in result.skipped_files if file.failed]
     return {
         "projection": str(result.projection),
         "ended": result.ended,
@@ -161,7 +165,8 @@ def _record(result: TrainResult) -> dict[str, Any]:
         "hours": result.hours,
         "skipped_steps": result.skipped_steps,
         "wall_seconds": result.seconds,
-        "failed": [{"input": str(file.path), "error": file.reason} for file in result.skipped_files],
+        "skipped": [{"input": str(file.path), "reason": file.reason} for file in skipped],
+        "failed": [{"input": str(file.path), "error": file.reason} for file in failed],
     }
 
 
@@ -171,7 +176,9 @@ def _table(result: TrainResult) -> Table:
     table.add_column(overflow="fold")
     table.add_row("projection", escape(str(result.projection)))
     table.add_row("steps", f"{result.step} of {result.steps} in {result.seconds:.0f} s")
-    table.add_row("songs", f"{result.songs} ({result.hours:.2f} h), {len(result.skipped_files)} skipped")
+    failed = sum(file.failed for file in result.skipped_files)
+    left_out = f"{len(result.skipped_files) - failed} skipped, {failed} failed"
+    table.add_row("songs", f"{result.songs} ({result.hours:.2f} h), {left_out}")
     if result.validations:
         first = result.validations[0]
         table.add_row("held-out flow loss", f"{first.flow:.4f} (step {first.step}) -> {result.best_flow:.4f}")

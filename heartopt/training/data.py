@@ -50,12 +50,20 @@ class Encoding:
         return Encoding(mono=False, pre_tanh=False, max_seconds=self.max_seconds)
 
 
+class UnsuitableSong(AudioError):
+    """A song that can be read, but that nothing can be learnt from."""
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is not used, and why, in one line."""
+    """A file that is not used, and why, in one line.
+
+    `failed` is False where nothing is wrong with the file: a copy of another one, held out, too short, silent.
+    """
 
     path: Path
     reason: str
+    failed: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,8 @@ def encode_song(source: AudioSource, codec: HeartCodec, encodings: Sequence[Enco
     Pieces are read with the encoder's whole receptive field before them, so the result is that of one piece.
 
     Raises:
-        AudioError: unreadable, silent, or with latents that are not finite.
+        UnsuitableSong: silent.
+        AudioError: unreadable, or with latents that are not finite.
     """
     (limit,) = {encoding.max_seconds for encoding in encodings}
     start, stop = _part(source.num_samples, limit, codec.samples_per_code)
@@ -134,7 +143,7 @@ def encode_song(source: AudioSource, codec: HeartCodec, encodings: Sequence[Enco
                 flat = latents[0] if encoding.mono else stereo_latents(latents)
                 pieces[encoding].append(flat[(first - begin) // codec.hop :].cpu())
     if peak < SILENCE:
-        raise AudioError("silent: no sample is above -80 dB")
+        raise UnsuitableSong("silent: no sample is above -80 dB")
     latents_of = {encoding: torch.cat(parts) for encoding, parts in pieces.items()}
     if not all(bool(torch.isfinite(latents).all()) for latents in latents_of.values()):
         raise AudioError("the codec gives latents that are not finite")
@@ -155,22 +164,22 @@ def prepare(
     encoded_seconds = wall = 0.0
     for done, file in enumerate(found, start=1):
         began = time.perf_counter()
-        song, encoded, reason = None, False, ""
+        song, encoded, reason, failed = None, False, "", True
         try:
             digest = sha256_of(file.path)
             if digest in songs:
-                reason = f"the same content as {songs[digest].name}"
+                reason, failed = f"the same content as {songs[digest].name}", False
             else:
                 song, encoded = _prepare_song(file, digest, codec=codec, cache=cache, encoding=encoding)
                 songs[digest] = song
         except AudioError as error:
-            reason = str(error)
+            reason, failed = str(error), not isinstance(error, UnsuitableSong)
         except HeartoptError as error:
             if file.path.is_file():  # the cache's folder is at fault, not the song
                 raise
             reason = str(error)
         if reason:
-            skipped.append(Skipped(file.path, reason))
+            skipped.append(Skipped(file.path, reason, failed))
         seconds = song.frames * codec.hop / SAMPLE_RATE if song else 0.0
         if encoded:
             encoded_seconds += seconds
@@ -189,12 +198,12 @@ def _prepare_song(
     if missing:
         with AudioFile(file.path) as source:
             if source.seconds < MIN_SECONDS:
-                raise AudioError(f"{file.path}: too short ({source.seconds:.2f} s; songs need {MIN_SECONDS:g} s)")
+                raise UnsuitableSong(f"{file.path}: too short ({source.seconds:.2f} s; songs need {MIN_SECONDS:g} s)")
             try:
                 encoded = encode_song(source, codec, missing)
             except AudioError as error:
                 text = str(error)
-                raise AudioError(text if str(file.path) in text else f"{file.path}: {text}") from error
+                raise type(error)(text if str(file.path) in text else f"{file.path}: {text}") from error
         for one, latents in encoded.items():
             entries[one] = cache.store(digest, one.name, latents)
     inputs, targets = entries[encoding], entries[encoding.target]

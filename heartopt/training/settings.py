@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heartopt.errors import ConfigError
+from heartopt.projection.network import PROJECTION_TYPES
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class TrainSettings:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.frames < 4:
             raise ConfigError("max_duration must be at least 0.16 seconds (four latent frames)")
+        if self.projection_type not in PROJECTION_TYPES:
+            raise ConfigError(f"projection type {self.projection_type!r}: choose one of {', '.join(PROJECTION_TYPES)}")
         if self.init not in ("codebook", "random"):
             raise ConfigError(f'init must be "codebook" or "random", got "{self.init}"')
 

@@ -74,7 +74,9 @@ def split_songs(
         held_out, note = libraries[1].songs, "given"
         judged = {song.digest for song in held_out}
         skipped += [
-            Skipped(s.path, "held out: also in the validation songs") for s in libraries[0].songs if s.digest in judged
+            Skipped(song.path, "held out: also in the validation songs", failed=False)
+            for song in libraries[0].songs
+            if song.digest in judged
         ]
         training = tuple(song for song in libraries[0].songs if song.digest not in judged)
         if not training:

@@ -132,6 +132,8 @@ def train(
         TrainingError: too many steps in a row without a finite loss.
     """
     began = time.monotonic()
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"budget is {budget:g}: give seconds above 0")
     checkpoint = _checkpoint(output_dir, resume, overwrite)
     length = _Length(steps=steps, epochs=epochs, val_interval=val_interval, save_interval=save_interval)
     settings = TrainSettings(

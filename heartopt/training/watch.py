@@ -73,9 +73,10 @@ class Metrics:
 
 def write_skipped(folder: Path, skipped: Sequence[Skipped]) -> None:
     """`skipped.tsv`: the files that are not used and why; also in the log."""
-    for file in skipped:
-        LOGGER.warning("skipped %s: %s", file.path, file.reason)
-    lines = ["path\treason", *(f"{file.path}\t{' '.join(file.reason.split())}" for file in skipped)]
+    reasons = [(file.path, " ".join(file.reason.removeprefix(f"{file.path}: ").split())) for file in skipped]
+    for path, reason in reasons:
+        LOGGER.warning("skipped %s: %s", path, reason)
+    lines = ["path\treason", *(f"{path}\t{reason}" for path, reason in reasons)]
     write_text(folder / SKIPPED, "\n".join(lines) + "\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_bad_songs_are_listed(heartopt, make_song, tmp_path: Path) -> None:
     assert ran.code == 3
     assert [Path(row["input"]).name for row in ran.json["failed"]] == ["bad.wav"]
     assert "bad.wav" in ran.err
+
+
+def test_copies_and_validation_songs_are_no_failures(heartopt, make_song, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_song(f"in/{name}.wav", seconds=1.2)
+    shutil.copy(tmp_path / "in/a.wav", tmp_path / "in/copy.wav")
+    (tmp_path / "val").mkdir()
+    shutil.copy(tmp_path / "in/b.wav", tmp_path / "val/b.wav")
+    args = ("--data-dir", tmp_path / "in", "--val-dir", tmp_path / "val", "-o", tmp_path / "run", *QUICK)
+    ran = heartopt("train", *args, "--steps", 1, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["failed"] == []
+    assert sorted(Path(row["input"]).name for row in ran.json["skipped"]) == ["b.wav", "copy.wav"]
 
 
 def test_interrupting_saves_and_tells_how_to_go_on(heartopt, make_song, tmp_path: Path, monkeypatch) -> None:

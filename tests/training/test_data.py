@@ -97,6 +97,8 @@ def test_files_that_cannot_be_used_are_skipped_with_a_reason(codec: HeartCodec, 
     assert [song.name for song in library.songs] == ["a.wav", "b.wav", "c.flac", "deep/d.wav"]
     reasons = {skipped.path.name: skipped.reason for skipped in library.skipped}
     assert set(reasons) == {"text.wav", "empty.wav", "short.wav", "silent.wav", "nan.wav", "z_copy.wav"}
+    failed = {skipped.path.name for skipped in library.skipped if skipped.failed}
+    assert failed == {"text.wav", "empty.wav", "nan.wav"}  # nothing is wrong with the others
     assert "too short (0.10 s" in reasons["short.wav"]
     assert "silent" in reasons["silent.wav"]
     assert reasons["z_copy.wav"] == "the same content as a.wav"

@@ -39,6 +39,7 @@ GOOD = TrainSettings(
         ("commitment_weight", -0.1),
         ("frames", 2),
         ("init", "zero"),
+        ("projection_type", "mlp"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(name: str, value: Any) -> None:

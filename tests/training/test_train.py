@@ -196,6 +196,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> 
         ({"max_seconds_per_song": 0.1}, "max_seconds_per_song"),
         ({"resume": "auto", "overwrite": True}, "resume and overwrite"),
         ({"init": "zeros"}, "init must be"),
+        ({"projection_type": "mlp"}, "choose one of linear"),
+        ({"budget": -1}, "budget is -1"),
         ({"max_duration": 0.0}, "max_duration"),
     ],
 )

@@ -56,5 +56,5 @@ def test_an_output_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> No
 
 
 def test_skipped_files_are_listed_a_line_each(tmp_path: Path) -> None:
-    write_skipped(tmp_path, [Skipped(Path("a.wav"), "silent"), Skipped(Path("b.wav"), "two\nlines")])
+    write_skipped(tmp_path, [Skipped(Path("a.wav"), "a.wav: silent"), Skipped(Path("b.wav"), "two\nlines")])
     assert (tmp_path / "skipped.tsv").read_text() == "path\treason\na.wav\tsilent\nb.wav\ttwo lines\n"
