@@ -42,7 +42,9 @@ def decode(
     inputs: Annotated[list[Path], typer.Argument(metavar="TOKENS...", help=INPUTS_HELP)],
     output_dir: options.OutputOption,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Euler steps of the flow.")] = 10,
-    guidance: Annotated[float, typer.Option("--guidance", min=0, help="Guidance scale; 1 is none.")] = 1.25,
+    guidance: Annotated[
+        float, typer.Option("--guidance", min=0, help="Guidance scale; 1 is none.", callback=options.check_finite)
+    ] = 1.25,
     duration: options.DurationOption = None,
     any_codec: Annotated[
         bool, typer.Option("--any-codec", help="Go on where the tokens were made for another codec.")

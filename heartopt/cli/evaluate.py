@@ -37,7 +37,9 @@ def evaluate(
     projection: options.ProjectionOption = None,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")] = 200,
     num_steps: Annotated[int, typer.Option("--num-steps", min=1, help="Euler steps of the decoder.")] = 10,
-    guidance: Annotated[float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.")] = 1.25,
+    guidance: Annotated[
+        float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.", callback=options.check_finite)
+    ] = 1.25,
     duration: options.DurationOption = None,
     mixdown: options.MixdownOption = False,
     codec: options.CodecOption = "mini",

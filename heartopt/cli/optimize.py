@@ -35,6 +35,7 @@ def optimize(
             min=0,
             help="Seconds for a song; sets --steps.",
             metavar="SECONDS",
+            callback=options.check_finite,
         ),
     ] = None,
     keep_start: Annotated[

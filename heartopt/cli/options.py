@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,13 @@ def _check_device(value: str) -> str:
 def _check_dtype(value: str) -> str:
     if value not in DTYPES:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(DTYPES)}")
+    return value
+
+
+def check_finite(value: float | None) -> float | None:
+    """For options that take a number: `nan` and `inf` are numbers to Python, but wrong usage here."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
     return value
 
 
@@ -135,5 +143,10 @@ MixdownOption = Annotated[
 ]
 DurationOption = Annotated[
     float | None,
-    typer.Option("--duration", help="Seconds of a decoding window, a multiple of 7.44.", metavar="SECONDS"),
+    typer.Option(
+        "--duration",
+        help="Seconds of a decoding window, a multiple of 7.44.",
+        callback=check_finite,
+        metavar="SECONDS",
+    ),
 ]

@@ -37,27 +37,35 @@ def train(
         int | None, typer.Option("--latent-dim", help="256: stereo latents; 128: of the channels' mean.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops a step.")] = 8,
-    max_duration: Annotated[float, typer.Option("--max-duration", help="Seconds of a crop.")] = 29.76,
+    max_duration: Annotated[
+        float, typer.Option("--max-duration", help="Seconds of a crop.", callback=options.check_finite)
+    ] = 29.76,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in steps, or …")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="… in epochs; 100 epochs by default.")] = None,
-    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 1e-3,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.", callback=options.check_finite)] = 1e-3,
     warmup_steps: Annotated[int, typer.Option("--warmup-steps", min=0, help="Steps up to it.")] = 100,
-    grad_clip: Annotated[float, typer.Option("--grad-clip", help="Bound of the gradient's norm.")] = 0.5,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", help="AdamW's decay.")] = 0.01,
+    grad_clip: Annotated[
+        float, typer.Option("--grad-clip", help="Bound of the gradient's norm.", callback=options.check_finite)
+    ] = 0.5,
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", help="AdamW's decay.", callback=options.check_finite)
+    ] = 0.01,
     commitment_weight: Annotated[
-        float, typer.Option("--commitment-weight", help="Weight of the commitment term.")
+        float, typer.Option("--commitment-weight", help="Weight of the commitment term.", callback=options.check_finite)
     ] = 0.25,
     init: Annotated[
         str, typer.Option("--init", help="codebook: begin at the codebooks' mean and scale; random: do not.")
     ] = "codebook",
-    val_interval: Annotated[float, typer.Option("--val-interval", help="Epochs between validations.")] = 1.0,
+    val_interval: Annotated[
+        float, typer.Option("--val-interval", help="Epochs between validations.", callback=options.check_finite)
+    ] = 1.0,
     val_samples: Annotated[int, typer.Option("--val-samples", min=1, help="Held-out crops.")] = 16,
     save_interval: Annotated[int, typer.Option("--save-interval", min=1, help="Steps between checkpoints.")] = 100,
     resume: Annotated[str | None, typer.Option("--resume", help="auto, or a checkpoint to go on from.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
     max_seconds_per_song: Annotated[
         float | None,
-        typer.Option("--max-seconds-per-song", help="Of each song, from its middle."),
+        typer.Option("--max-seconds-per-song", help="Of each song, from its middle.", callback=options.check_finite),
     ] = None,
     cache_dir: Annotated[
         Path | None,
@@ -65,7 +73,7 @@ def train(
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", help="Seconds after which the run saves and stops."),
+        typer.Option("--budget", help="Seconds after which the run saves and stops.", callback=options.check_finite),
     ] = None,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,

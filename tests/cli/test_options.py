@@ -20,6 +20,12 @@ LONG_FLAGS = [
     for flag in param.opts
     if flag.startswith("--") and "-" in flag[2:]
 ]
+NUMBERS = [
+    (name, param.opts[0])
+    for name, command in COMMANDS.items()
+    for param in command.params
+    if isinstance(param.default, float) or param.opts[0] in ("--duration", "--budget", "--max-seconds-per-song")
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -35,6 +41,14 @@ def test_both_spellings_of_each_flag_work(heartopt, name: str, flag: str, is_fla
         if not is_flag:
             assert heartopt(name, f"{spelling}=1", "--help").code == 0, spelling
     assert heartopt(name, flag + "-x", "--help").code == 2
+
+
+@pytest.mark.parametrize(("name", "flag"), NUMBERS)
+def test_numbers_that_are_not_finite_are_wrong_usage(heartopt, name: str, flag: str) -> None:
+    for value in ("nan", "inf"):
+        ran = heartopt(name, flag, value)
+        assert ran.code == 2
+        assert f"Invalid value for '{flag}'" in ran.err
 
 
 @pytest.fixture
