@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -67,44 +70,65 @@ def read_config(folder: Path) -> HeartCodecConfig:
     kind = fields.get("model_type") if isinstance(fields, dict) else None
     if kind != HeartCodecConfig.model_type:
         raise CodecError(f"codec {folder}: config.json is of model type {kind!r}, not {HeartCodecConfig.model_type!r}")
-    config = HeartCodecConfig.from_dict(fields)
-    assert isinstance(config, HeartCodecConfig)
-    return config
+    return HeartCodecConfig(**{name: value for name, value in fields.items() if name != "model_type"})
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a codec, sharded or not.
 
     Raises:
-        CodecError: none, or a shard that the index names is missing.
+        CodecError: none, a shard that the index names is missing, or the index is damaged.
     """
     index = folder / INDEX
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        files = [folder / shard for shard in shards]
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CodecError(f"codec {folder}: {INDEX} is not an index of shards: {error}") from error
+        files = [folder / str(shard) for shard in shards]
     else:
-        files = sorted(folder.glob("*.safetensors")) if not (folder / "model.safetensors").is_file() else []
-        files = files or [folder / "model.safetensors"]
+        files = [folder / "model.safetensors"]
     for file in files:
         if not file.is_file():
             raise CodecError(f"codec {folder}: {file.name} is missing")
     return files
 
 
-def read_tensors(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of the files, one after the other, by the names of the model."""
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                names = list(tensors.keys())
-                prefixed = any(name.startswith(LAYOUT_PREFIX) for name in names)
-                for name in names:
-                    if not prefixed:
-                        yield name, tensors.get_tensor(name)
-                    elif name.startswith(LAYOUT_PREFIX):
-                        yield name.removeprefix(LAYOUT_PREFIX), tensors.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise CodecError(f"codec file {file}: not readable as safetensors: {error}") from error
+def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """A codec's tensors one after the other, sorted by the names of the model.
+
+    Raises:
+        CodecError: a file is missing or damaged.
+    """
+    files = weight_files(folder)
+    try:
+        where = {name: file for file in files for name in _names(file)}
+        if any(name.startswith(LAYOUT_PREFIX) for name in where):
+            where = {name: file for name, file in where.items() if name.startswith(LAYOUT_PREFIX)}
+        opened: dict[Path, Any] = {}
+        with ExitStack() as stack:
+            for name, file in sorted(where.items()):
+                if file not in opened:
+                    opened[file] = stack.enter_context(safe_open(file, framework="pt"))
+                yield name.removeprefix(LAYOUT_PREFIX), opened[file].get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise CodecError(f"codec {folder}: not readable as safetensors: {error}") from error
+
+
+def _names(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as tensors:
+        return list(tensors.keys())
+
+
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over tensor names, shapes and float32 bytes, in the order given (sorted by name)."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        # Versions of the quantizer library disagree on whether a flag's shape is [] or [1].
+        shape = [] if name.endswith("initted") else list(tensor.shape)
+        digest.update(f"{name}{shape}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -116,7 +140,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     expected = model.state_dict()
     found: dict[str, Tensor] = {}
     unknown, misshapen = [], []
-    for name, tensor in read_tensors(weight_files(folder)):
+    for name, tensor in read_tensors(folder):
         target = expected.get(name)
         if target is None:
             unknown.append(name)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heartopt.codec.config import HeartCodecConfig
-from heartopt.codec.embedded import EMBEDDED, EMBEDDED_DURATION
+from heartopt.codec.embedded import EMBEDDED_DURATION, embedded_folder
 from heartopt.codec.flow import LATENTS_PER_CODE, FlowMatching
-from heartopt.codec.loading import load_weights, locate, read_config
+from heartopt.codec.loading import fingerprint, load_weights, locate, read_config, read_tensors
 from heartopt.codec.scalar import ScalarModel
 from heartopt.codec.windows import Window, WindowPlan, crossfade
 from heartopt.errors import CodecError
@@ -38,7 +36,9 @@ class HeartCodec(PreTrainedModel):
         self.scalar_model = ScalarModel(config)
         self.name = config.name_or_path or "heartcodec"
         self.default_duration = RELEASE_DURATION
+        self.folder: Path | None = None
         self._fingerprint: str | None = None
+        self.flow_matching.vq_embed.eval()
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -72,15 +72,21 @@ class HeartCodec(PreTrainedModel):
             CodecError: not found, or a tensor is missing, unknown or of another shape.
         """
         folder = locate(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only)
-        with torch.device("meta"):
-            codec = cls(read_config(folder))
+        config = read_config(folder)
+        try:
+            with torch.device("meta"):
+                codec = cls(config)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise CodecError(f"codec {folder}: config.json describes no codec: {error}") from error
         load_weights(codec, folder)
-        codec.flow_matching.to(dtype)
-        codec.flow_matching.vq_embed.float()
-        codec.scalar_model.float()
+        codec.to(torch.float32)  # type: ignore[arg-type]
+        # The residual VQ never leaves float32: rounded codebooks would choose other codes.
+        for part in (codec.flow_matching.estimator, codec.flow_matching.cond_feature_emb):
+            part.to(dtype)
         codec.config.dtype = dtype
         codec.name = str(pretrained_model_name_or_path)
-        if codec.name == EMBEDDED:
+        codec.folder = folder
+        if folder.resolve() == embedded_folder().resolve():
             codec.default_duration = EMBEDDED_DURATION
         codec.requires_grad_(False)
         codec.train(False)
@@ -98,15 +104,13 @@ class HeartCodec(PreTrainedModel):
         return self.hop * LATENTS_PER_CODE
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted tensor names, shapes and float32 bytes: the same for the same weights anywhere."""
+        """SHA-256 over the sorted tensor names, shapes and float32 bytes: the same for the same weights anywhere.
+
+        Of the files that the codec was loaded from, whatever `dtype` it runs in.
+        """
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for name, tensor in sorted(self.state_dict().items()):
-                # Versions of the quantizer library disagree on whether a flag's shape is [] or [1].
-                shape = [] if name.endswith("initted") else list(tensor.shape)
-                digest.update(f"{name}{shape}".encode())
-                digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-            self._fingerprint = digest.hexdigest()
+            tensors = sorted(self.state_dict().items()) if self.folder is None else read_tensors(self.folder)
+            self._fingerprint = fingerprint(tensors)
         return self._fingerprint
 
     def window_plan(self, duration: float | None = None) -> WindowPlan:
@@ -188,10 +192,16 @@ class HeartCodec(PreTrainedModel):
 
         Memory does not grow with the song. See `detokenize` for the arguments.
         """
-        codes = self._checked(codes)
+        codes = self._checked(codes, num_steps)
         frames, plan = codes.shape[-1], self.window_plan(duration)
         if noise is not None and len(noise) != plan.count(frames):
             raise CodecError(f"{len(noise)} noise tensors for {plan.count(frames)} windows: give one a window")
+        shape = (plan.codes * LATENTS_PER_CODE, self.config.out_channels)
+        for drawn in noise or ():
+            if drawn.ndim != 3 or drawn.shape[1:] != shape or drawn.shape[0] not in (1, codes.shape[0]):
+                raise CodecError(
+                    f"noise of shape {list(drawn.shape)}: give [1, {shape[0]}, {shape[1]}] for each window"
+                )
 
         def blocks() -> Iterator[Tensor]:
             context: Tensor | None = None
@@ -201,7 +211,8 @@ class HeartCodec(PreTrainedModel):
                     codes, window, noise=drawn, context=context, num_steps=num_steps, guidance_scale=guidance_scale
                 )
                 context = latents[:, plan.hop * LATENTS_PER_CODE :]
-                yield self.decode_latents(latents)
+                # Item by item: the waveform decoder needs far more memory than the transformer.
+                yield torch.cat([self.decode_latents(item[None]) for item in latents])
 
         yield from crossfade(blocks(), plan.overlap * self.samples_per_code, frames * self.samples_per_code)
 
@@ -242,7 +253,9 @@ class HeartCodec(PreTrainedModel):
         """Noise of one window ``[1, L, 256]``, drawn on the CPU in float32 so that all devices agree."""
         return torch.randn(1, plan.codes * LATENTS_PER_CODE, self.config.out_channels, generator=generator)
 
-    def _checked(self, codes: Tensor) -> Tensor:
+    def _checked(self, codes: Tensor, num_steps: int) -> Tensor:
+        if num_steps < 1:
+            raise CodecError(f"{num_steps} solver steps: give at least 1")
         levels, size = self.config.num_quantizers, self.config.codebook_size
         if codes.ndim != 3 or codes.shape[1] != levels or codes.shape[2] == 0:
             raise CodecError(f"codes of shape {list(codes.shape)}: this codec decodes [{levels}, frames]")
@@ -251,7 +264,3 @@ class HeartCodec(PreTrainedModel):
         if codes.min() < 0 or codes.max() >= size:
             raise CodecError(f"codes from {int(codes.min())} to {int(codes.max())}: this codec has 0 to {size - 1}")
         return codes.to(self.flow_matching.codebooks.device, torch.int64)
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write ``config.json`` and safetensors with the release's tensor names and shapes."""
-        super().save_pretrained(save_directory, **kwargs)

@@ -75,7 +75,6 @@ class ScalarModel(nn.Module):
         )
         self.hop = config.num_samples * math.prod(config.downsample_factors)
         self.encoder_context = _encoder_context(config, self.hop)
-        self.decoder_lookahead = config.delay_kernel_size // 2
 
     def encode(self, audio: Tensor, *, pre_tanh: bool = False) -> Tensor:
         """Audio ``[B, 1, N]`` at 48 kHz -> latents ``[B, 128, ceil(N / hop)]`` in (−1, 1).

@@ -96,10 +96,11 @@ class TimestepEmbedding(nn.Module):
         half = TIME_WIDTH // 2
         frequency = ROPE_BASE ** (-torch.arange(half, device=t.device, dtype=torch.float32) / half)
         angle = 1000 * t.float()[:, None] * frequency
-        # The sinusoids turn fast (up to 1000 rad): they stay in float32, only the result takes the weights' type.
-        waves = torch.cat((angle.cos(), angle.sin()), dim=-1).to(self.linear_1.weight.dtype)
-        y: Tensor = self.linear_2(F.silu(self.linear_1(waves)))
-        return y
+        waves = torch.cat((angle.cos(), angle.sin()), dim=-1)
+        # In float32 whatever the weights are: every block is modulated by this, and it costs nothing.
+        hidden = F.silu(F.linear(waves, self.linear_1.weight.float(), self.linear_1.bias.float()))
+        embedding = F.linear(hidden, self.linear_2.weight.float(), self.linear_2.bias.float())
+        return embedding.to(self.linear_1.weight.dtype)
 
 
 class TimeEmbedder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ class WindowPlan:
         Raises:
             CodecError: ``duration`` is not a multiple of 7.44 s.
         """
-        units = round(duration * CODE_RATE / UNIT_CODES)
+        units = round(duration * CODE_RATE / UNIT_CODES) if math.isfinite(duration) else 0
         if units < 1 or abs(units * UNIT_CODES / CODE_RATE - duration) > 1e-6:
             unit = UNIT_CODES / CODE_RATE
             raise CodecError(

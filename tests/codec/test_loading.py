@@ -79,6 +79,18 @@ def test_shards_load_as_one(codec, folder, tensors):
     (folder / "b.safetensors").unlink()
     with pytest.raises(CodecError, match=r"b\.safetensors is missing"):
         HeartCodec.from_pretrained(folder)
+    for damaged in ("{", "{}", "[]"):
+        (folder / "model.safetensors.index.json").write_text(damaged)
+        with pytest.raises(CodecError, match="not an index of shards"):
+            HeartCodec.from_pretrained(folder)
+
+
+def test_the_complete_layout_loads_from_shards(codec, folder, tensors):
+    save_file({"encoder.anything": torch.zeros(3)}, folder / "a.safetensors")
+    save_file({f"decoder.{name}": tensor for name, tensor in tensors.items()}, folder / "b.safetensors")
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert_same_codec(HeartCodec.from_pretrained(folder), codec)
 
 
 def test_codebook_flags_load_with_and_without_a_dimension(codec, folder, tensors):
@@ -120,6 +132,9 @@ def test_what_is_no_codec_is_refused_in_one_line(folder, tmp_path, monkeypatch):
         HeartCodec.from_pretrained(folder)
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CodecError, match="model type 'bert'"):
+        HeartCodec.from_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "heartcodec", "downsample_factors": [3], "num_layers": "x"}')
+    with pytest.raises(CodecError, match="describes no codec"):
         HeartCodec.from_pretrained(folder)
     with pytest.raises(CodecError, match="no such folder"):
         HeartCodec.from_pretrained("nothing-here")

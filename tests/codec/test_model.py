@@ -103,8 +103,14 @@ def test_codes_that_are_not_the_codecs_are_refused(codec, codes, message):
 
 
 def test_noise_for_another_number_of_windows_is_refused(codec):
+    codes = torch.zeros(4, 5, dtype=torch.int64)
     with pytest.raises(CodecError, match="2 noise tensors for 1 windows"):
-        codec.detokenize(torch.zeros(4, 5, dtype=torch.int64), 7.44, 1, noise=[torch.zeros(1, 186, 256)] * 2)
+        codec.detokenize(codes, 7.44, 1, noise=[torch.zeros(1, 186, 256)] * 2)
+    for shape in ((186, 256), (1, 185, 256), (1, 186, 255), (2, 186, 256)):
+        with pytest.raises(CodecError, match=r"give \[1, 186, 256\]"):
+            codec.detokenize(codes, 7.44, 1, noise=[torch.zeros(shape)])
+    with pytest.raises(CodecError, match="at least 1"):
+        codec.detokenize(codes, 7.44, 0)
 
 
 def test_long_audio_encodes_in_chunks_as_in_one_piece(codec):
@@ -127,7 +133,8 @@ def test_bfloat16_runs_the_transformer_and_keeps_the_waveform_in_float32(codec_f
     half = HeartCodec.from_pretrained(codec_folder, dtype=torch.bfloat16)
     assert half.flow_matching.estimator.proj_in.ffn_1.weight.dtype == torch.bfloat16
     assert {p.dtype for p in half.scalar_model.parameters()} == {torch.float32}
-    assert half.flow_matching.codebooks.dtype == torch.float32
+    assert torch.equal(half.flow_matching.codebooks, codec.flow_matching.codebooks)
+    assert half.fingerprint() == codec.fingerprint()
     codes = torch.randint(0, 128, (4, 93), generator=torch.Generator().manual_seed(0))
     noise = [torch.randn(1, 186, 256, generator=torch.Generator().manual_seed(1))]
     rough, exact = (c.detokenize(codes, 7.44, 2, noise=noise) for c in (half, codec))
@@ -136,9 +143,13 @@ def test_bfloat16_runs_the_transformer_and_keeps_the_waveform_in_float32(codec_f
 
 
 def test_fingerprint_is_of_the_weights(codec, codec_folder):
-    again = HeartCodec.from_pretrained(codec_folder)
-    assert again.fingerprint() == codec.fingerprint()
-    with torch.no_grad():
-        again.flow_matching.cond_feature_emb.bias[0] += 1
-    again._fingerprint = None
-    assert again.fingerprint() != codec.fingerprint()
+    assert HeartCodec.from_pretrained(codec_folder).fingerprint() == codec.fingerprint()
+    built = HeartCodec(codec.config)
+    built.load_state_dict(codec.state_dict())
+    assert built.fingerprint() == codec.fingerprint()
+    other = HeartCodec(codec.config)
+    assert other.fingerprint() != codec.fingerprint()
+
+
+def test_a_codec_keeps_its_quantizer_in_eval_mode_from_the_start(codec):
+    assert not HeartCodec(codec.config).flow_matching.vq_embed.training

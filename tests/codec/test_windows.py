@@ -15,7 +15,7 @@ def test_the_release_window_has_372_codes_and_hops_by_320():
     assert (plan.codes, plan.hop, plan.overlap) == (372, 320, 52)
 
 
-@pytest.mark.parametrize("duration", [0, -7.44, 1, 10, 29.75, 30])
+@pytest.mark.parametrize("duration", [0, -7.44, 1, 10, 29.75, 30, float("nan"), float("inf")])
 def test_windows_that_are_no_multiple_of_7_44_seconds_are_refused(duration):
     with pytest.raises(CodecError, match=r"multiple of 7\.44"):
         WindowPlan.of_duration(duration)
