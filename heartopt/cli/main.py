@@ -30,11 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _dashes, "help_option_names": ["-h", "--help"]},
 )
-app.command("tokenize")(tokenize.tokenize)
-app.command("decode")(decode.decode)
-app.command("optimize")(optimize.optimize)
-app.command("evaluate")(evaluate.evaluate)
-app.command("train")(train.train)
+app.command("tokenize", short_help="Songs to tokens, through an encoder projection.")(tokenize.tokenize)
+app.command("decode", short_help="Tokens to audio, as long as the song was.")(decode.decode)
+app.command("optimize", short_help="Songs to refined tokens, and their sound.")(optimize.optimize)
+app.command("evaluate", short_help="How good tokens are: metrics, controls, reports.")(evaluate.evaluate)
+app.command("train", short_help="A folder of songs to an encoder projection.")(train.train)
 
 
 def _show_version(wanted: bool) -> None:
