@@ -1,4 +1,4 @@
-"""Every random draw of a training run, keyed by what it is for.
+"""What the flow objective draws at random: times, noise and context, keyed by what they are for.
 
 Nothing here keeps a state: a draw is a function of its key (seed, purpose, step or item). A resumed run
 therefore sees the draws of the uninterrupted one, and an item's draws do not depend on which process trains
@@ -7,12 +7,13 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from heartopt.codec.flow import LATENTS_PER_CODE
 from heartopt.seeding import keyed_generator
 
 #: The share of items that get context frames, as in the decoder's own training.
@@ -43,34 +44,34 @@ def stratified_times(count: int, source: torch.Generator) -> Tensor:
     return (torch.randperm(count, generator=source) + torch.rand(count, generator=source)) / count
 
 
-def step_draws(*, seed: int, step: int, batch: int, frames: int, channels: int) -> Draws:
-    """The draws of training step `step`: `batch` items of `frames` latent frames (even) of `channels` values.
+def step_draws(*, seed: int, step: int, real: Tensor, channels: int) -> Draws:
+    """The draws of training step `step`, for items whose own latent frames are `real` `[B, L]` bool (a prefix, even).
 
-    Context is a prefix of 1 to half of the code frames, on `CONTEXT_SHARE` of the items.
+    Context is a prefix of 1 to half of an item's own code frames, on `CONTEXT_SHARE` of the items: frames that only
+    fill the crop are not counted, so the other half is left to learn from.
     """
+    batch, frames = real.shape
     times = stratified_times(batch, keyed_generator(seed, "times", step))
     context = torch.zeros(batch, frames, dtype=torch.bool)
     noise = torch.empty(batch, frames, channels)
-    for row in range(batch):
+    for row, own in enumerate(real.sum(1).tolist()):
         source = keyed_generator(seed, "item", step * batch + row)
         noise[row] = torch.randn(frames, channels, generator=source)
         chance, length = torch.rand(2, generator=source).tolist()
-        half = frames // 4
+        half = own // LATENTS_PER_CODE // 2
         if half and chance < CONTEXT_SHARE:
-            context[row, : 2 * (1 + int(length * half))] = True
+            context[row, : LATENTS_PER_CODE * (1 + int(length * half))] = True
     return Draws(times, noise, context)
 
 
-def fixed_draws(key: str, targets: Tensor, *, times: int) -> Iterator[Draws]:
-    """`times` passes over targets `[B, L, C]`, the same in every run of every seed: no context, noise by item
-    and pass.
+def fixed_draws(keys: Sequence[str], *, frames: int, channels: int, times: int) -> Iterator[Draws]:
+    """`times` passes over one item a key, `frames` latent frames of `channels` values each; no context.
 
-    Pass `j` has item `i` in part `(i + j) mod times` of [0, 1), so every item meets every part once.
+    An item's draws follow from its key and the pass alone: the same in every run, and whatever else is in the batch.
+    Pass `j` is in part `j` of `times` equal parts of [0, 1), so every item meets every part once.
     """
-    items, frames, _ = targets.shape
     for j in range(times):
-        source = keyed_generator("held out", key, j)
-        part = (torch.arange(items) + j) % times
-        when = (part + torch.rand(items, generator=source)) / times
-        noise = torch.randn(targets.shape, generator=source)
-        yield Draws(when, noise, torch.zeros(items, frames, dtype=torch.bool))
+        sources = [keyed_generator("held out", key, j) for key in keys]
+        when = torch.cat([(j + torch.rand(1, generator=source)) / times for source in sources])
+        noise = torch.stack([torch.randn(frames, channels, generator=source) for source in sources])
+        yield Draws(when, noise, torch.zeros(len(keys), frames, dtype=torch.bool))

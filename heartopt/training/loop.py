@@ -96,14 +96,14 @@ def train_steps(
     while state.step < settings.steps:
         began = time.perf_counter()
         step = state.step
-        batch = crops.batch(step, settings.batch_size).to(device)
+        batch = crops.batch(step, settings.batch_size)
         draws = step_draws(
             seed=settings.seed,
             step=step,
-            batch=settings.batch_size,
-            frames=settings.frames,
+            real=batch.real,
             channels=batch.targets.shape[-1],
         ).to(device)
+        batch = batch.to(device)
         rate = learning_rate(step, settings)
         for group in state.optimizer.param_groups:
             group["lr"] = rate

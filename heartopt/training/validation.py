@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from heartopt.codec import HeartCodec
 from heartopt.projection import EncoderProjection
 from heartopt.training.crops import Batch, Song, even_crops, read_crops
-from heartopt.training.draws import Draws, fixed_draws
-from heartopt.training.objectives import Terms, code_counts, flow_terms
+from heartopt.training.draws import fixed_draws
+from heartopt.training.objectives import choose, code_counts, flow_losses
 
 #: Each crop is judged at this many times, one in each part of [0, 1).
 PASSES = 8
@@ -34,34 +34,44 @@ class ValidationRecord:
     kind: str = field(default="validation", init=False)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """`flow`: mean over crops and times; `commitment`: mean over real frames; `counts` `[K, V]`: of the codes."""
+
+    flow: float
+    commitment: float
+    counts: Tensor
+
+
 class HeldOut:
-    """Held-out crops, read once, with draws that follow from what they are."""
+    """Held-out crops, read once, each with draws that follow from what it is; `batch_size` changes no figure."""
 
     def __init__(self, songs: Sequence[Song], *, frames: int, count: int, batch_size: int) -> None:
         crops = even_crops(songs, frames=frames, count=count)
-        self.batches: list[tuple[str, Batch]] = []
+        self.batches: list[tuple[list[str], Batch]] = []
         for first in range(0, len(crops), batch_size):
             part = crops[first : first + batch_size]
-            key = " ".join(f"{crop.song.digest}:{crop.start}" for crop in part)
-            self.batches.append((key, read_crops(part, frames)))
+            keys = [f"{crop.song.digest}:{crop.start}" for crop in part]
+            self.batches.append((keys, read_crops(part, frames)))
 
     @torch.no_grad()
-    def measure(self, codec: HeartCodec, terms: Callable[[Batch, Draws], Terms]) -> dict[str, Tensor]:
-        """Means of `terms(batch, draws)` over crops and times; `counts` `[K, V]` of the codes (one pass)."""
-        sums: dict[str, Tensor] = {}
-        counts = torch.zeros(codec.config.num_quantizers, codec.config.codebook_size, dtype=torch.int64)
-        items = 0
+    def measure(self, projection: EncoderProjection, codec: HeartCodec) -> Measured:
+        """`projection`'s figures; its codes are chosen once a batch and judged in `PASSES` passes."""
         device = codec.flow_matching.codebooks.device
-        for key, batch in self.batches:
-            on_device = batch.to(device)
-            for index, draws in enumerate(fixed_draws(key, batch.targets, times=PASSES)):
-                result = terms(on_device, draws.to(device))
-                for name, value in result.terms.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + float(value) * len(batch.real)
-                items += len(batch.real)
-                if index == 0:
-                    counts += code_counts(result.codes, result.real, codec.config.codebook_size).cpu()
-        return {**{name: value / items for name, value in sums.items()}, "counts": counts}
+        counts = torch.zeros(codec.config.num_quantizers, codec.config.codebook_size, dtype=torch.int64)
+        flow = distance = 0.0
+        losses = frames = 0
+        for keys, on_host in self.batches:
+            batch = on_host.to(device)
+            choice = choose(projection, codec, batch)
+            counts += code_counts(choice.codes, choice.real, codec.config.codebook_size).cpu()
+            distance += float(choice.distance[choice.real].cpu().double().sum())
+            frames += int(choice.real.sum())
+            _, length, channels = batch.targets.shape
+            for draws in fixed_draws(keys, frames=length, channels=channels, times=PASSES):
+                flow += float(flow_losses(codec, batch, choice, draws.to(device)).cpu().double().sum())
+                losses += len(keys)
+        return Measured(flow / losses, distance / frames, counts)
 
 
 def validate(
@@ -69,15 +79,14 @@ def validate(
 ) -> ValidationRecord:
     """The held-out figures of `projection` as it is; `best_flow` is the lowest flow loss before this one."""
     projection.eval()
-    measured = held_out.measure(codec, lambda batch, draws: flow_terms(projection, codec, batch, draws))
-    counts, flow = measured["counts"], float(measured["flow"])
+    measured = held_out.measure(projection, codec)
     return ValidationRecord(
         step=step,
-        flow=flow,
-        commitment=float(measured["commitment"]),
-        usage=tuple((counts > 0).sum(1).tolist()),
-        perplexity=perplexity(counts),
-        best=math.isfinite(flow) and flow < best_flow,
+        flow=measured.flow,
+        commitment=measured.commitment,
+        usage=tuple((measured.counts > 0).sum(1).tolist()),
+        perplexity=perplexity(measured.counts),
+        best=math.isfinite(measured.flow) and measured.flow < best_flow,
     )
 
 

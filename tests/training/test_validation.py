@@ -13,11 +13,15 @@ from heartopt.training.crops import Song
 from heartopt.training.validation import HeldOut, perplexity, validate
 
 
+def song(folder: Path, name: str, frames: int) -> Song:
+    latents = torch.tanh(torch.randn(frames, 256, generator=torch.Generator().manual_seed(frames)))
+    entry = LatentCache(folder, "f").store(name, "kind", latents)
+    return Song(Path(name), name, name, entry, entry)
+
+
 @pytest.fixture
 def held_out(tmp_path: Path) -> HeldOut:
-    latents = torch.tanh(torch.randn(40, 256, generator=torch.Generator().manual_seed(2)))
-    entry = LatentCache(tmp_path, "f").store("song", "kind", latents)
-    return HeldOut([Song(Path("song"), "song", "song", entry, entry)], frames=12, count=3, batch_size=2)
+    return HeldOut([song(tmp_path, "song", 40)], frames=12, count=3, batch_size=2)
 
 
 def test_it_is_the_same_every_time_and_leaves_no_trace(codec: HeartCodec, held_out: HeldOut) -> None:
@@ -39,6 +43,50 @@ def test_figures_are_over_all_crops(codec: HeartCodec, held_out: HeldOut) -> Non
     assert len(record.usage) == len(record.perplexity) == codec.config.num_quantizers
     assert all(1 <= p <= used <= frames for p, used in zip(record.perplexity, record.usage, strict=True))
     assert record.flow > 0
+
+
+def test_figures_do_not_depend_on_the_batch_size(codec: HeartCodec, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    projection = EncoderProjection(256, codec.config.dim, 16)
+    songs = [song(tmp_path, "long", 40), song(tmp_path, "short", 6)]
+    records = [
+        validate(
+            projection,
+            codec,
+            HeldOut(songs, frames=12, count=4, batch_size=size),
+            step=0,
+            best_flow=math.inf,
+        )
+        for size in (1, 3, 8)
+    ]
+    assert len({record.usage for record in records}) == 1
+    for record in records[1:]:
+        assert record.flow == pytest.approx(records[0].flow, rel=1e-5)
+        assert record.commitment == pytest.approx(records[0].commitment, rel=1e-5)
+
+
+def test_commitment_is_the_mean_over_real_frames(codec: HeartCodec, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    projection = EncoderProjection(256, codec.config.dim, 16)
+    songs = [song(tmp_path, "long", 12), song(tmp_path, "short", 6)]
+    record = validate(projection, codec, HeldOut(songs, frames=12, count=2, batch_size=1), step=0, best_flow=math.inf)
+    squares = []
+    for one in songs:
+        crop = one.inputs.read()[torch.arange(12) % one.frames]
+        with torch.no_grad():
+            e = codec.flow_matching.project_in(projection.project(crop[None]))
+            vectors = codec.flow_matching.quantize(e).vectors
+        squares.append((e - vectors)[0, : one.frames // 2].square())
+    assert record.commitment == pytest.approx(float(torch.cat(squares).mean()), rel=1e-5)
+
+
+def test_codes_are_chosen_once_a_batch(codec: HeartCodec, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    projection = EncoderProjection(256, codec.config.dim, 16)
+    calls = []
+    quantize = codec.flow_matching.quantize
+    monkeypatch.setattr(codec.flow_matching, "quantize", lambda e: (calls.append(e), quantize(e))[1])
+    validate(projection, codec, held_out, step=0, best_flow=math.inf)
+    assert len(calls) == 2  # three crops, two a batch
 
 
 def test_a_flow_loss_that_is_not_finite_is_never_the_best(codec: HeartCodec, held_out: HeldOut) -> None:
