@@ -29,8 +29,8 @@ def codebook_statistics(codec: HeartCodec) -> tuple[Tensor, Tensor]:
     """
     mean, covariance = torch.zeros(()), torch.zeros(())
     for layer in codec.flow_matching.vq_embed.layers:
-        vectors = layer._codebook.embed[0].detach().double().cpu()
-        counts = layer._codebook.cluster_size[0].detach().double().cpu()
+        vectors = layer._codebook.embed[0].detach().cpu().double()
+        counts = layer._codebook.cluster_size[0].detach().cpu().double()
         usable = bool(torch.isfinite(counts).all()) and bool((counts >= 0).all()) and counts.sum() > 0
         share = counts / counts.sum() if usable else torch.full_like(counts, 1 / len(counts))
         centre = share @ vectors
@@ -50,7 +50,7 @@ def start_at_codebooks(projection: EncoderProjection, codec: HeartCodec, batches
     crop are not counted.
     """
     layer = _last_layer(projection)
-    hidden = torch.cat([_hidden(projection, layer, batch) for batch in batches]).double().cpu()
+    hidden = torch.cat([_hidden(projection, layer, batch) for batch in batches]).cpu().double()
     centre = hidden.mean(0)
     _, strength, directions = torch.linalg.svd(hidden - centre, full_matrices=False)
     deviation = strength / max(1, len(hidden) - 1) ** 0.5
@@ -67,8 +67,8 @@ def start_at_codebooks(projection: EncoderProjection, codec: HeartCodec, batches
     colour = (axes[:, :rank] * scale) @ directions[:rank]
 
     project_in = codec.flow_matching.vq_embed.project_in
-    inverse = torch.linalg.pinv(project_in.weight.detach().double().cpu())
-    offset = project_in.bias.detach().double().cpu()
+    inverse = torch.linalg.pinv(project_in.weight.detach().cpu().double())
+    offset = project_in.bias.detach().cpu().double()
     layer.weight.copy_((inverse @ colour).view_as(layer.weight))
     cast(Tensor, layer.bias).copy_(inverse @ (mean - offset - colour @ centre))
 
