@@ -238,7 +238,8 @@ class AudioWriter:
         try:
             return action()
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
-            raise OutputError(f"cannot write {self.path}: {error or 'the disk may be full'}") from error
+            reason = getattr(error, "error_string", "").rstrip(".")  # without the temporary file's name
+            raise OutputError(f"cannot write {self.path}: {reason or 'the disk may be full'}") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

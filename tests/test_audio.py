@@ -307,3 +307,14 @@ def test_numpy_reads_what_was_written(tmp_path: Path) -> None:
     samples, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
     assert rate == 44_100
     np.testing.assert_allclose(samples.T, audio.numpy(), rtol=0, atol=STEP)
+
+
+def test_a_failure_to_write_names_the_file_and_not_the_temporary_one(tmp_path: Path, monkeypatch) -> None:
+    def fail(file: bytes, *_args: object, **_kwargs: object) -> None:
+        raise soundfile.LibsndfileError(2, prefix=f"Error opening {file!r}: ")
+
+    monkeypatch.setattr(soundfile, "SoundFile", fail)
+    with pytest.raises(OutputError) as caught:
+        write_audio(tmp_path / "song.wav", torch.zeros(2, 10))
+    assert str(caught.value) == f"cannot write {tmp_path / 'song.wav'}: System error"
+    assert list(tmp_path.iterdir()) == []
