@@ -96,7 +96,7 @@ def evaluate(
     """
     loaded = _suite(suite, files, mixdown)
     possible = default_systems(codec, len(loaded.songs))
-    names = tuple(systems or [name for name in loaded.systems or possible if name in possible])
+    names = tuple(systems or [name for name in loaded.systems or possible if name in possible or name not in SYSTEMS])
     check_systems(names, codec, len(loaded.songs))
     judge = tuple(JUDGE_SEEDS if seeds is None and loaded.seeds is None else seeds or loaded.seeds or ())
     if not judge or len(set(judge)) < len(judge):

@@ -81,7 +81,7 @@ def test_a_suite_names_its_systems_and_seeds(common: dict[str, Any], songs: Path
     assert evaluate(suite=songs / "s.yaml", systems=["silence"], metrics=["mel"], **common).systems == ("silence",)
 
 
-def test_silent_and_tiny_songs_give_finite_stft(common: dict[str, Any], tmp_path: Path) -> None:
+def test_silent_songs_have_no_stft_and_tiny_ones_do(common: dict[str, Any], tmp_path: Path) -> None:
     import numpy as np
     import soundfile
 
@@ -89,8 +89,18 @@ def test_silent_and_tiny_songs_give_finite_stft(common: dict[str, Any], tmp_path
     soundfile.write(tmp_path / "tiny.wav", np.full((480, 1), 0.1), 48_000)
     found = evaluate(files=[tmp_path], systems=["projection", "noise", "silence"], seeds=[1], **common)
     assert not found.failed and len(found.rows) == 6
-    assert all(math.isfinite(row["stft"]) and math.isfinite(row["mel"]) for row in found.rows)
-    assert values(found, "stft")["silent.wav", "silence"] == 0
+    for row in found.rows:
+        silent = row["file"] == "silent.wav"
+        assert math.isfinite(row["mel"]) and math.isnan(row["stft"]) == silent
+        assert (row["tier"] == "unknown") == silent
+    tiny = values(found, "stft")["tiny.wav", "noise"]
+    assert [entry.mean for entry in found.summary if (entry.system, entry.metric) == ("noise", "stft")] == [tiny]
+
+
+def test_a_suite_s_unknown_system_is_refused(common: dict[str, Any], songs: Path) -> None:
+    (songs / "s.yaml").write_text("name: own\nsystems: [silence, magic]\nsongs: [{file: a.wav}]")
+    with pytest.raises(ConfigError, match="unknown system magic"):
+        evaluate(suite=songs / "s.yaml", **common)
 
 
 @pytest.mark.parametrize(
