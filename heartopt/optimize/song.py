@@ -12,15 +12,12 @@ from heartopt.audio import AudioSource, AudioTensor
 from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
-from heartopt.errors import TokenError
+from heartopt.errors import AudioError, TokenError
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.optimize.window import choose, fit_window, window_target
 from heartopt.projection import EncoderProjection, tokenize_source
 
 PROBE_STEPS = 3  # the first of them warms up
-# What a comparison costs, in optimizer steps: an Euler step with guidance is two passes forward for each of two
-# candidates under each seed, an optimizer step about three passes for each draw.
-PASSES_PER_DRAW = 3
 
 
 @dataclass(frozen=True)
@@ -127,13 +124,16 @@ def optimize_tokens(
     """Refine one song's tokens through the residual VQ until the frozen decoder can use them best.
 
     Args:
-        audio: ``[C, N]`` at 48 kHz, one or two channels.
+        audio: one song at 48 kHz, ``[1, N]`` or ``[1, 2, N]``.
         init: where to start: tokens ``[K, F]``, or a projection that makes them.
 
     Raises:
-        AudioError, TokenError, CheckpointError: as `optimize_steps` and `tokenize_source`.
+        AudioError: audio of another shape, or more than one song.
+        TokenError, CheckpointError: as `optimize_steps` and `tokenize_source`.
     """
-    source = AudioTensor(audio)
+    if audio.ndim not in (2, 3) or audio.shape[0] != 1:
+        raise AudioError(f"audio of shape {list(audio.shape)}: give one song, [1, N] or [1, 2, N]")
+    source = AudioTensor(audio if audio.ndim == 2 else audio[0])
     start = tokenize_source(source, codec, init) if isinstance(init, EncoderProjection) else init
     return optimize_source(source, codec, start, settings=settings, progress=progress)
 
@@ -151,15 +151,20 @@ def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
 def _affordable_steps(
     source: AudioSource, codec: HeartCodec, codes: Tensor, plan: WindowPlan, settings: OptimizeSettings
 ) -> int:
-    """Steps a window that the budget pays for, at least 1, from a few steps tried on the first window."""
+    """Steps a window that the budget pays for, at least 1: a few steps and a comparison are timed on the first window.
+
+    The comparison is also the measure of judging the song at the end: both decode start and result.
+    """
+    began = time.perf_counter()
+    windows: int = plan.count(codes.shape[-1])
     window: Window = next(plan.windows(codes.shape[-1]))
     target = window_target(codec, source, window, codes)
     e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
-    ticks = []
-    for _ in fit_window(codec, target, e, window=0, settings=replace(settings, steps=PROBE_STEPS, budget=None)):
-        ticks.append(time.perf_counter())
-    seconds = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
-    passes = settings.num_steps * 2 * 2 * (settings.select_seeds + settings.judge_seeds)
-    overhead = passes / (PASSES_PER_DRAW * settings.draws)
-    assert settings.budget is not None
-    return max(1, int(settings.budget / plan.count(codes.shape[-1]) / seconds - overhead))
+    trial = replace(settings, steps=PROBE_STEPS, budget=None)
+    ticks = [time.perf_counter() for _ in fit_window(codec, target, e, window=0, settings=trial)]
+    choose(codec, source, window, start=codes, result=codes, past=None, overlap=plan.overlap, settings=settings)
+    ended = time.perf_counter()
+    comparing = (ended - ticks[-1]) * (1 + settings.judge_seeds / settings.select_seeds)
+    step = (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1)
+    left = (settings.budget or 0.0) - (ended - began) - windows * comparing
+    return max(1, int(left / windows / step))

@@ -84,7 +84,7 @@ def fit_window(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(settings.steps, 1))
     generator = keyed_generator(settings.seed, "fit", window)
     for step in range(1, settings.steps + 1):
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             loss, flow_term = window_loss(
                 codec.flow_matching,
                 target,
@@ -99,7 +99,7 @@ def fit_window(
         e.grad = gradient
         optimizer.step()
         schedule.step()
-        yield FitStep(step=step, loss=float(flow_term), e=e.detach())
+        yield FitStep(step=step, loss=float(flow_term), e=e.detach().clone())
 
 
 @torch.no_grad()
@@ -120,8 +120,8 @@ def choose(
     next window shares with this one. A tie keeps the start.
     """
     seeds, length = settings.select_seeds, window.codes * LATENTS_PER_CODE
-    draw = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
-    noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=source) for source in draw])
+    generators = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
+    noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=drawn) for drawn in generators])
     codes = torch.stack((start, result)).repeat_interleave(seeds, dim=0)
     latents = codec.window_latents(
         codes,

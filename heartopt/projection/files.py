@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from heartopt.codec.model import HeartCodec
 
 SETTINGS_KEY = "heartopt_projection"
+CARD_KEY = "heartopt_card"
 
 
 def save_projection(projection: EncoderProjection, path: str | Path, card: dict[str, Any]) -> None:
-    """Write ``path`` (safetensors, settings inside) and the card as JSON beside it, atomically."""
+    """Write ``path`` (safetensors with settings and card inside) and a copy of the card as JSON beside it, atomically.
+
+    ``card["fingerprint"]`` names the codec that the projection was trained for.
+    """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in projection.state_dict().items()}
-    write_json(path.with_suffix(".json"), {"projection": projection.settings, **card})
+    header = {"format": "pt", SETTINGS_KEY: json.dumps(projection.settings), CARD_KEY: json.dumps(card)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", SETTINGS_KEY: json.dumps(projection.settings)})
+        save_file(tensors, temporary, metadata=header)
+    write_json(path.with_suffix(".json"), {"projection": projection.settings, **card})
 
 
 def load_projection(path: str | Path) -> EncoderProjection:
@@ -42,10 +47,12 @@ def load_projection(path: str | Path) -> EncoderProjection:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"projection {path}: no such file")
-    state, settings = _read_report(path) if path.suffix in (".pt", ".pth", ".ckpt") else _read_safetensors(path)
+    report = path.suffix in (".pt", ".pth", ".ckpt")
+    state, settings, fingerprint = _read_report(path) if report else _read_safetensors(path)
     try:
         projection = EncoderProjection(**settings)
         projection.load_state_dict(state)
+        projection.codec_fingerprint = fingerprint
     except (TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"projection {path}: its tensors do not fit its settings: {reason}") from error
@@ -63,15 +70,21 @@ def default_projection(codec: HeartCodec) -> EncoderProjection:
         raise CheckpointError(
             f"codec {codec.name}: heartopt ships no projection for it; name one with --projection, or train one"
         )
-    return load_projection(path)
+    return load_projection(path).to(codec.scalar_device)
 
 
 def check_fits(projection: EncoderProjection, codec: HeartCodec) -> None:
-    """Refuse a projection whose widths are not the codec's.
+    """Refuse a projection that was trained for another codec, or whose widths are not the codec's.
 
     Raises:
-        CheckpointError: naming both widths.
+        CheckpointError: naming both.
     """
+    made_for = projection.codec_fingerprint
+    if made_for is not None and made_for != codec.fingerprint():
+        raise CheckpointError(
+            f"projection was trained for the codec {made_for[:12]}, this is {codec.name} ({codec.fingerprint()[:12]}): "
+            "its codes would mean nothing to it"
+        )
     width, latents = codec.config.dim, codec.config.latent_hidden_dim
     if projection.output_dim != width:
         raise CheckpointError(f"projection makes features of width {projection.output_dim}, the codec takes {width}")
@@ -81,21 +94,23 @@ def check_fits(projection: EncoderProjection, codec: HeartCodec) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], str | None]:
     try:
         with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {})[SETTINGS_KEY])
-            return {name: file.get_tensor(name) for name in file.keys()}, settings  # noqa: SIM118 (not a dict)
+            header = file.metadata() or {}
+            settings, card = json.loads(header[SETTINGS_KEY]), json.loads(header.get(CARD_KEY, "{}"))
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return state, settings, card.get("fingerprint")
     except KeyError as error:
         raise CheckpointError(f"projection {path}: these safetensors are not a heartopt projection") from error
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"projection {path}: not readable as safetensors: {error}") from error
 
 
-def _read_report(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read_report(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], None]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"projection {path}: not a checkpoint that loads safely (weights only)") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"projection {path}: holds a {type(checkpoint).__name__}, not a checkpoint")
@@ -104,10 +119,11 @@ def _read_report(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     last = state.get("net.6.weight") if isinstance(state, dict) else None
     if not isinstance(first, torch.Tensor) or not isinstance(last, torch.Tensor):
         raise CheckpointError(f"projection {path}: no projection_state_dict of the training report's layout in it")
-    return state, {
+    settings = {
         "latent_dim": first.shape[1],
         "hidden_dim": first.shape[0],
         "output_dim": last.shape[0],
         "projection_type": "conv1d" if first.ndim == 3 else "linear",
         "latents": "pre_tanh",
     }
+    return state, settings, None

@@ -136,6 +136,7 @@ class EncoderProjection(nn.Module):
             raise CheckpointError(f"bridge {bridge!r}, latents {latents!r}: not known to this version of heartopt")
         self.latent_dim, self.output_dim, self.hidden_dim = latent_dim, output_dim, hidden_dim
         self.projection_type, self.latents, self.bridge = projection_type, latents, bridge
+        self.codec_fingerprint: str | None = None  # of the codec it was trained for, where that is known
         self.net = nets[projection_type](latent_dim, hidden_dim, output_dim)
 
     @property

@@ -13,7 +13,8 @@ from heartopt.projection.files import check_fits
 from heartopt.projection.network import EncoderProjection
 
 CHUNK_FRAMES = 372
-# More than the farthest that any projection type looks: four layers that each reach four code frames.
+# More than `linear` and `query` look to either side (four layers that each reach four code frames). The group norms
+# of `conv1d` see all frames of a chunk, which is why no chunk but that of a short song is shorter than the others.
 MARGIN_FRAMES = 24
 
 
@@ -39,7 +40,8 @@ def tokenize_source(source: AudioSource, codec: HeartCodec, projection: EncoderP
     pieces = []
     for start in range(0, frames, CHUNK_FRAMES):
         stop = min(start + CHUNK_FRAMES, frames)
-        begin, end = max(start - MARGIN_FRAMES, 0), min(stop + MARGIN_FRAMES, frames)
+        end = min(stop + MARGIN_FRAMES, frames)
+        begin = max(min(start - MARGIN_FRAMES, end - CHUNK_FRAMES), 0)
         features = projection.project(span_latents(codec, source, projection, begin, end)[None])
         e = codec.flow_matching.project_in(features[:, start - begin : stop - begin])
         pieces.append(codec.flow_matching.quantize(e).codes[0])

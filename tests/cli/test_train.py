@@ -83,6 +83,24 @@ def test_interrupting_saves_and_tells_how_to_go_on(heartopt, make_song, tmp_path
     assert (tmp_path / "run/latest.safetensors").is_file()
 
 
+def test_interrupting_while_songs_are_encoded_tells_to_run_again(
+    heartopt, make_song, tmp_path: Path, monkeypatch
+) -> None:
+    from heartopt.cli import train
+
+    for name in ("a", "b"):
+        make_song(f"in/{name}.wav", seconds=1.2)
+    monkeypatch.setattr(train.Report, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    args = ("--data-dir", tmp_path / "in", "-o", tmp_path / "run", *QUICK, "--steps", 1)
+    ran = heartopt("train", *args, "--json")
+    assert ran.code == 130
+    assert "1 of 2" in ran.json["error"] and "again" in ran.json["error"]
+    assert "Traceback" not in ran.err
+    monkeypatch.undo()
+    monkeypatch.setenv("HEARTOPT_CACHE", str(tmp_path / "cache"))
+    assert heartopt("train", *args).code == 0
+
+
 def test_no_songs(heartopt, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     ran = heartopt("train", "--data-dir", tmp_path / "in", "-o", tmp_path / "run", *QUICK)

@@ -20,13 +20,18 @@ from heartopt.projection import (
 @pytest.mark.parametrize("kind", ["linear", "conv1d", "query"])
 def test_a_saved_projection_comes_back(kind, tmp_path):
     projection = EncoderProjection(256, 64, 64, projection_type=kind)
-    save_projection(projection, tmp_path / "p.safetensors", {"note": "mine"})
+    save_projection(projection, tmp_path / "p.safetensors", {"fingerprint": "f" * 64, "note": "mine"})
     again = load_projection(tmp_path / "p.safetensors")
     assert again.settings == projection.settings
     latents = torch.randn(1, 8, 256)
     assert_close(again.project(latents), projection.project(latents))
     assert not any(parameter.requires_grad for parameter in again.parameters())
-    assert json.loads((tmp_path / "p.json").read_text()) == {"projection": projection.settings, "note": "mine"}
+    assert json.loads((tmp_path / "p.json").read_text()) == {
+        "projection": projection.settings,
+        "fingerprint": "f" * 64,
+        "note": "mine",
+    }
+    assert again.codec_fingerprint == "f" * 64
 
 
 def test_a_poisoned_pickle_is_refused_and_never_run(tmp_path):
@@ -79,6 +84,10 @@ def test_widths_must_be_the_codecs(codec):
     check_fits(EncoderProjection(256, 64, 64), codec)
     with pytest.raises(CheckpointError, match="width 512, the codec takes 64"):
         check_fits(EncoderProjection(128, 512, 64), codec)
+    other = EncoderProjection(256, 64, 64)
+    other.codec_fingerprint = "0" * 64
+    with pytest.raises(CheckpointError, match="trained for the codec 000000000000"):
+        check_fits(other, codec)
     with pytest.raises(CheckpointError, match="64 wide, the codec gives 128"):
         check_fits(EncoderProjection(64, 64, 64), codec)
 

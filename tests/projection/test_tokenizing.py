@@ -35,6 +35,18 @@ def test_a_long_song_is_tokenized_in_pieces_as_in_one(codec, projection):
     assert (tokens != whole).float().mean() < 0.005
 
 
+def test_the_last_piece_of_a_conv1d_projection_is_as_long_as_the_others(codec, monkeypatch):
+    lengths = []
+    projection = EncoderProjection(256, 64, 64, projection_type="conv1d").eval()
+    project = projection.project
+    monkeypatch.setattr(
+        projection, "project", lambda latents: lengths.append(latents.shape[1] // 2) or project(latents)
+    )
+    tokens = tokenize_source(AudioTensor(torch.randn(2, (CHUNK_FRAMES + 8) * 3840)), codec, projection)
+    assert tokens.shape[-1] == CHUNK_FRAMES + 8
+    assert min(lengths) >= CHUNK_FRAMES
+
+
 def test_a_mono_projection_hears_the_mean_of_the_channels(codec):
     torch.manual_seed(0)
     projection = EncoderProjection(128, 64, 64).eval()

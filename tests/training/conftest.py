@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from heartopt.codec import HeartCodec
+from heartopt.training import TrainResult, train
 
 CODEC = Path(__file__).parents[1] / "data" / "codec"
 RATE = 48_000
@@ -46,3 +48,34 @@ def songs(tmp_path: Path) -> Path:
     write_song(folder / "c.flac", 1.5, seed=3)
     write_song(folder / "deep" / "d.wav", 2.6, seed=4)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny songs are the same in every test: encode them once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(codec: HeartCodec, songs: Path, tmp_path: Path, shared_cache: Path) -> Any:
+    """`train` on the tiny songs in six steps, with what a test changes."""
+
+    def call(output: str = "run", **changed: Any) -> TrainResult:
+        arguments: dict[str, Any] = {
+            "data_dir": songs,
+            "output_dir": tmp_path / output,
+            "codec": codec,
+            "projection_type": "linear",
+            "hidden_dim": 16,
+            "batch_size": 2,
+            "max_duration": 0.48,
+            "steps": 6,
+            "lr": 3e-3,
+            "warmup_steps": 2,
+            "val_samples": 2,
+            "save_interval": 2,
+            "cache_dir": shared_cache,
+        }
+        return train(**(arguments | changed))
+
+    return call

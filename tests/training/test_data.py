@@ -15,8 +15,8 @@ from heartopt.training import data
 from heartopt.training.cache import LatentCache
 from heartopt.training.data import Encoding, SongReady, encode_song, find_songs, prepare
 
-STEREO = Encoding(mono=False, pre_tanh=False)
-MONO = Encoding(mono=True, pre_tanh=False)
+STEREO = Encoding(mono=False)
+MONO = Encoding(mono=True)
 
 
 def test_long_songs_are_encoded_in_pieces_as_if_in_one(
@@ -45,7 +45,7 @@ def test_a_mono_song_has_the_same_latents_left_and_right(codec: HeartCodec, song
 
 def test_a_cap_takes_the_middle_on_the_songs_own_code_frames(codec: HeartCodec, songs: Path) -> None:
     audio = read_audio(songs / "a.wav")
-    capped = Encoding(mono=False, pre_tanh=False, max_seconds=1.6)
+    capped = Encoding(mono=False, max_seconds=1.6)
     part = encode_song(AudioTensor(audio), codec, [capped])[capped]
     whole = codec.encode_latents(audio[None])[0]
     # 158,400 samples; 1.6 s are 20 code frames; the middle begins at sample 40,800, inside code frame 10.

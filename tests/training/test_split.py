@@ -45,7 +45,7 @@ def split(codec: HeartCodec, tmp_path: Path, data: Path, val: Path | None = None
         val,
         codec=codec,
         cache=LatentCache(tmp_path / "cache", codec.fingerprint()),
-        encoding=Encoding(mono=False, pre_tanh=False),
+        encoding=Encoding(mono=False),
         progress=None,
     )
 

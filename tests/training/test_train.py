@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,38 +15,10 @@ from heartopt.audio import AudioTensor, read_audio
 from heartopt.codec import HeartCodec
 from heartopt.errors import AudioError, CheckpointError, ConfigError
 from heartopt.projection import load_projection, tokenize_source
-from heartopt.training import SongReady, StepRecord, TrainResult, ValidationRecord, train
+from heartopt.training import SongReady, StepRecord, ValidationRecord
+from heartopt.training.run import Run
 
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny songs are the same in every test: encode them once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(codec: HeartCodec, songs: Path, tmp_path: Path, shared_cache: Path) -> Any:
-    """`train` on the tiny songs in six steps, with what a test changes."""
-
-    def call(output: str = "run", **changed: Any) -> TrainResult:
-        arguments: dict[str, Any] = {
-            "data_dir": songs,
-            "output_dir": tmp_path / output,
-            "codec": codec,
-            "projection_type": "linear",
-            "hidden_dim": 16,
-            "batch_size": 2,
-            "max_duration": 0.48,
-            "steps": 6,
-            "lr": 3e-3,
-            "warmup_steps": 2,
-            "val_samples": 2,
-            "save_interval": 2,
-            "cache_dir": shared_cache,
-        }
-        return train(**(arguments | changed))
-
-    return call
+CODEC = Path(__file__).parents[1] / "data" / "codec"
 
 
 def same(one: Path, other: Path) -> bool:
@@ -104,19 +77,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run: Any, tmp_path: Path) -> 
 
 
 def test_resuming_from_an_older_file_repeats_the_rest(run: Any, tmp_path: Path) -> None:
-    run("run", stop=lambda: True)
+    run("run", steps=1)
     shutil.copy(tmp_path / "run/latest.safetensors", tmp_path / "early.safetensors")
     run("run", resume="auto")
     again = run("again", resume=tmp_path / "early.safetensors")
     assert again.best_flow == min(record.flow for record in again.validations)
     load_projection(again.projection)
     assert same(tmp_path / "run/latest.safetensors", tmp_path / "again/latest.safetensors")
-
-
-def test_the_budget_stops_and_saves(run: Any, tmp_path: Path) -> None:
-    result = run(budget=1e-6)
-    assert (result.ended, result.step) == ("budget", 1)
-    assert json.loads((tmp_path / "run/latest.json").read_text())["step"] == 1
 
 
 def test_a_second_run_encodes_nothing(run: Any, tmp_path: Path) -> None:
@@ -139,6 +106,35 @@ def test_other_projections_train(run: Any, kind: str, hidden: int, width: int) -
     projection = load_projection(result.projection)
     assert (projection.projection_type, projection.latent_dim) == (kind, width)
     assert result.skipped_steps == 0
+
+
+def test_a_crop_is_the_codecs_window_by_default(run: Any, codec: HeartCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "default_duration", 0.96)
+    result = run(max_duration=None, steps=1)
+    assert json.loads(result.projection.with_suffix(".json").read_text())["settings"]["frames"] == 24
+
+
+def test_intervals_longer_than_any_run_are_fine(run: Any) -> None:
+    result = run(steps=2, val_interval=1e308, max_seconds_per_song=1e308)
+    assert [record.step for record in result.validations] == [0, 2]
+
+
+def test_it_trains_in_a_caller_without_gradients(run: Any, tmp_path: Path) -> None:
+    run("plain", steps=2)
+    with torch.inference_mode():
+        run("inference", steps=2)
+        assert torch.is_inference_mode_enabled()
+    with torch.no_grad():
+        run("no_grad", steps=2)
+    for other in ("inference", "no_grad"):
+        assert same(tmp_path / "plain/latest.safetensors", tmp_path / other / "latest.safetensors")
+
+
+def test_a_codec_without_gradients_is_refused(run: Any) -> None:
+    with torch.inference_mode():
+        codec = HeartCodec.from_pretrained(CODEC)
+    with pytest.raises(ConfigError, match="loaded under torch.inference_mode"):
+        run(codec=codec)
 
 
 def test_given_validation_songs_are_the_ones_judged(run: Any, tmp_path: Path, make_song: Any) -> None:
@@ -175,6 +171,25 @@ def test_a_folder_with_a_run_is_not_overwritten_unasked(run: Any, tmp_path: Path
     assert run(overwrite=True).step == 6
 
 
+def test_overwriting_leaves_nothing_of_the_old_run_but_its_log(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(steps=1)
+    before = {path.name for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(ConfigError, match="latent_dim"):
+        run(overwrite=True, latent_dim=64)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == before
+    found: list[set[str]] = []
+
+    def look(self: Run) -> str:
+        found.append({path.name for path in self.output_dir.iterdir()})
+        return "done"
+
+    monkeypatch.setattr(Run, "fit", look)
+    run(overwrite=True)
+    assert found == [{"skipped.tsv", "training.log"}]
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> None:
     run(steps=1)
     with pytest.raises(CheckpointError, match="trained with hidden_dim 16, not 24"):
@@ -197,7 +212,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> 
         ({"resume": "auto", "overwrite": True}, "resume and overwrite"),
         ({"init": "zeros"}, "init must be"),
         ({"projection_type": "mlp"}, "choose one of linear"),
-        ({"budget": -1}, "budget is -1"),
+        ({"budget": -1}, "budget must be"),
+        ({"budget": math.nan}, "budget must be"),
+        ({"val_interval": math.inf}, "val_interval must be"),
+        ({"val_samples": 0}, "val_samples must be"),
+        ({"max_duration": math.nan}, "max_duration must be"),
+        ({"max_duration": math.inf}, "max_duration must be"),
+        ({"max_seconds_per_song": math.inf}, "max_seconds_per_song must be"),
+        ({"lr": math.inf}, "learning_rate must be"),
         ({"max_duration": 0.0}, "max_duration"),
     ],
 )
