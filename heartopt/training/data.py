@@ -18,6 +18,7 @@ from heartopt.errors import AudioError, ConfigError, HeartoptError
 from heartopt.files import sha256_of
 from heartopt.training.cache import LatentCache, LatentFile
 from heartopt.training.crops import Song
+from heartopt.training.stopping import Limits, StoppedEarly
 
 #: Songs are encoded in pieces of this many latent frames (61.44 s): memory does not grow with their length.
 PIECE = 1536
@@ -28,26 +29,24 @@ SILENCE = 1e-4
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a projection reads: the latents of the channels' mean or of left | right, before or after the
-    tanh.
+    """What a projection reads: the latents of the channels' mean or of left | right, after the tanh.
 
     `max_seconds`: only that much of each song, from its middle; None is all of it.
     """
 
     mono: bool
-    pre_tanh: bool
     max_seconds: float | None = None
 
     @property
     def name(self) -> str:
         """Part of the cache entry's name."""
         part = "whole" if self.max_seconds is None else f"{self.max_seconds:g}s"
-        return f"{'mean' if self.mono else 'stereo'}-{'raw' if self.pre_tanh else 'tanh'}-{part}"
+        return f"{'mean' if self.mono else 'stereo'}-tanh-{part}"
 
     @property
     def target(self) -> Encoding:
-        """What the decoder is trained towards: always stereo, after the tanh."""
-        return Encoding(mono=False, pre_tanh=False, max_seconds=self.max_seconds)
+        """What the decoder is trained towards: always stereo."""
+        return Encoding(mono=False, max_seconds=self.max_seconds)
 
 
 class UnsuitableSong(AudioError):
@@ -139,7 +138,7 @@ def encode_song(source: AudioSource, codec: HeartCodec, encodings: Sequence[Enco
         with parametrize.cached():  # weight norm once a piece, not once a chunk
             for encoding in encodings:
                 heard = audio.mean(0, keepdim=True) if encoding.mono else audio
-                latents = codec.encode_channels(heard[None], pre_tanh=encoding.pre_tanh)[0]
+                latents = codec.encode_channels(heard[None])[0]
                 flat = latents[0] if encoding.mono else stereo_latents(latents)
                 pieces[encoding].append(flat[(first - begin) // codec.hop :].cpu())
     if peak < SILENCE:
@@ -157,8 +156,13 @@ def prepare(
     cache: LatentCache,
     encoding: Encoding,
     progress: Callable[[SongReady], None] | None = None,
+    limits: Limits | None = None,
 ) -> Library:
-    """Encode what the cache does not have yet; unusable files are skipped, each with its reason."""
+    """Encode what the cache does not have yet; unusable files are skipped, each with its reason.
+
+    Raises:
+        StoppedEarly: `limits`, looked at after every song, are reached; what is encoded stays in the cache.
+    """
     songs: dict[str, Song] = {}
     skipped: list[Skipped] = []
     encoded_seconds = wall = 0.0
@@ -186,6 +190,12 @@ def prepare(
             wall += time.perf_counter() - began
         if progress:
             progress(SongReady(done, len(found), str(file.relative), seconds, encoded))
+        if limits and (ended := limits.reached()):
+            raise StoppedEarly(
+                ended,
+                f"ended ({ended}) before training: {done} of {len(found)} songs are read, and their latents are "
+                "kept; run the same command again to go on",
+            )
     return Library(tuple(songs.values()), tuple(skipped), encoded_seconds, wall)
 
 
@@ -215,8 +225,8 @@ def _part(samples: int, limit: float | None, grid: int) -> tuple[int, int]:
     """The middle `limit` seconds as sample positions, from a multiple of `grid` on (the song's own code
     frames).
     """
-    wanted = samples if limit is None else round(limit * SAMPLE_RATE) // grid * grid
-    if wanted >= samples:
+    if limit is None or limit * SAMPLE_RATE >= samples:
         return 0, samples
+    wanted = round(limit * SAMPLE_RATE) // grid * grid
     start = (samples - wanted) // 2 // grid * grid
     return start, start + wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from heartopt.training.crops import CropSequence
 from heartopt.training.data import SongReady
 from heartopt.training.loop import StepRecord, TrainState, train_steps
 from heartopt.training.settings import TrainSettings
+from heartopt.training.stopping import Limits
 from heartopt.training.validation import HeldOut, ValidationRecord, validate
 from heartopt.training.watch import LOGGER, Metrics, note_step, note_validation
 
@@ -29,8 +29,7 @@ Progress = Callable[[SongReady | StepRecord | ValidationRecord], None]
 class Run:
     """All that one run needs. `songs`: a digest of the training songs; `card`: what every saved card says.
 
-    `val_every` and `save_every` are steps; `deadline` a `time.monotonic()` value; `stop` is asked after every
-    step.
+    `val_every` and `save_every` are steps; `limits` are looked at after every step.
     """
 
     state: TrainState
@@ -43,8 +42,7 @@ class Run:
     card: dict[str, Any]
     val_every: int
     save_every: int
-    deadline: float | None
-    stop: Callable[[], bool] | None
+    limits: Limits
     progress: Progress | None
     history: list[ValidationRecord] = field(default_factory=list)
 
@@ -66,17 +64,12 @@ class Run:
                 self._save()
             elif self.state.step % self.save_every == 0:
                 self._save()
-            if not last and (reason := self._asked_to_stop()):
+            if not last and (reason := self.limits.reached()):
                 ended = reason
                 self._save()
                 break
         LOGGER.info("ended (%s) after step %d of %d", ended, self.state.step, self.settings.steps)
         return ended
-
-    def _asked_to_stop(self) -> str:
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            return "budget"
-        return "stopped" if self.stop is not None and self.stop() else ""
 
     def _validate(self, metrics: Metrics) -> None:
         record = validate(

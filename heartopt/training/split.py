@@ -13,6 +13,7 @@ from heartopt.errors import AudioError
 from heartopt.training.cache import LatentCache
 from heartopt.training.crops import Song
 from heartopt.training.data import Encoding, Library, Skipped, SongReady, find_songs, prepare
+from heartopt.training.stopping import Limits
 from heartopt.training.watch import LOGGER
 
 #: Fewer training files than this is worth a warning.
@@ -50,15 +51,19 @@ def split_songs(
     cache: LatentCache,
     encoding: Encoding,
     progress: Callable[[SongReady], None] | None,
+    limits: Limits | None = None,
 ) -> SongSplit:
     """Prepare both folders. A held-out song is never trained on, whichever folders it lies in.
 
     Raises:
+        StoppedEarly: `limits` are reached while songs are read.
         AudioError: no usable song in `data_dir` or `val_dir`, or none left to train on.
     """
 
     def library(source: Path) -> Library:
-        made = prepare(find_songs(source), codec=codec, cache=cache, encoding=encoding, progress=progress)
+        made = prepare(
+            find_songs(source), codec=codec, cache=cache, encoding=encoding, progress=progress, limits=limits
+        )
         if not made.songs:
             first = f"; the first: {made.skipped[0].reason}" if made.skipped else ""
             raise AudioError(f"{source}: none of {len(made.skipped)} files can be used{first}")

@@ -7,32 +7,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
-from heartopt.errors import CheckpointError, ConfigError
-from heartopt.projection import EncoderProjection
-from heartopt.projection.network import ProjectionType
-from heartopt.seeding import keyed_generator
+from heartopt.errors import ConfigError
 from heartopt.training.cache import LatentCache, default_cache
-from heartopt.training.checkpoints import LATEST, restore_state
 from heartopt.training.crops import CropSequence
 from heartopt.training.data import MIN_SECONDS, Encoding, Skipped
-from heartopt.training.initialize import start_at_codebooks
-from heartopt.training.loop import TrainState, make_optimizer
 from heartopt.training.run import BEST, Progress, Run
-from heartopt.training.settings import TrainSettings
+from heartopt.training.settings import Schedule, TrainSettings, check_above_zero
 from heartopt.training.split import SongSplit, split_songs
+from heartopt.training.start import find_checkpoint, remove_run, start_state
+from heartopt.training.stopping import Limits
 from heartopt.training.validation import HeldOut, ValidationRecord
-from heartopt.training.watch import LOGGER, log_file, write_skipped
+from heartopt.training.watch import log_file, write_skipped
 from heartopt.version import __version__
-
-DEFAULT_EPOCHS = 100
-#: Batches of crops that the codebook start looks at.
-START_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,8 @@ class TrainResult:
     seconds: float
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     *,
     data_dir: Path,
@@ -67,7 +61,7 @@ def train(
     hidden_dim: int = 256,
     latent_dim: int | None = None,
     batch_size: int = 8,
-    max_duration: float = 29.76,
+    max_duration: float | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     lr: float = 1e-3,
@@ -92,6 +86,8 @@ def train(
 ) -> TrainResult:
     """Train one projection with the codec's own flow-matching loss, on latents that are cached.
 
+    Gradients are switched on for the run, also where the caller has them off.
+
     Args:
         data_dir: a folder of songs (recursive), or a list of them (`.txt`, `.tsv`; see `find_songs`).
         output_dir: gets `latest.safetensors` (+ `.json`), `best_projection.safetensors` (+ `.json`),
@@ -103,7 +99,8 @@ def train(
         latent_dim: 256 (default) reads left | right, 128 the mean of the channels (sizes of the release's
             codec).
         batch_size: crops a step.
-        max_duration: seconds of a crop; rounded to a whole number of code frames (0.08 s).
+        max_duration: seconds of a crop, rounded to a whole number of code frames (0.08 s); default: the codec's
+            own window (`default_duration`).
         steps, epochs: length of the run, one of the two; 100 epochs by default.
         lr, warmup_steps: peak learning rate; reached linearly, then a cosine to zero at the end of the run.
         grad_clip, weight_decay, commitment_weight: gradient norm bound, AdamW's decay, weight of the
@@ -115,33 +112,34 @@ def train(
         val_samples: held-out crops.
         save_interval: steps between checkpoints; each validation saves too.
         resume: "auto" goes on from `output_dir` if there is a checkpoint; a path goes on from that file.
-        overwrite: start anew in an `output_dir` that holds a run (else that is an error).
+        overwrite: start anew in an `output_dir` that holds a run (else that is an error), which is deleted once
+            the songs are ready.
         max_seconds_per_song: use only so much of each song, from its middle.
         cache_dir: default `$HEARTOPT_CACHE`, else `~/.cache/heartopt`.
-        budget: seconds after which the run saves and stops.
+        budget: seconds after which the run saves and stops; looked at as `stop` is.
         device: where to train; the codec is moved there.
         command: what the card says this run was started with.
         progress: told of each song, step and validation.
-        stop: asked after each step; True saves and stops.
+        stop: asked after each song and each step; True saves and stops.
 
     Raises:
-        ConfigError: contradicting settings.
+        ConfigError: contradicting settings; a codec that gradients cannot pass.
+        StoppedEarly: `budget` or `stop` ended the run while songs were read; what is encoded stays in the cache.
         AudioError: no usable song.
         CheckpointError: `resume` does not fit.
         OutputError: a file cannot be written.
         TrainingError: too many steps in a row without a finite loss.
     """
     began = time.monotonic()
-    if budget is not None and not budget > 0:
-        raise ConfigError(f"budget is {budget:g}: give seconds above 0")
-    checkpoint = _checkpoint(output_dir, resume, overwrite)
-    length = _Length(steps=steps, epochs=epochs, val_interval=val_interval, save_interval=save_interval)
+    checkpoint = find_checkpoint(output_dir, resume, overwrite)
+    schedule = Schedule(steps, epochs, val_interval, val_samples, save_interval, budget)
+    limits = Limits(None if budget is None else began + budget, stop)
     settings = TrainSettings(
         projection_type=projection_type,
         hidden_dim=hidden_dim,
         latent_dim=2 * codec.config.latent_hidden_dim if latent_dim is None else latent_dim,
         batch_size=batch_size,
-        frames=2 * round(max_duration * SAMPLE_RATE / codec.samples_per_code),
+        frames=_crop_frames(codec.default_duration if max_duration is None else max_duration, codec),
         steps=steps or 1,  # where epochs are given: known once the songs are
         learning_rate=lr,
         warmup_steps=warmup_steps,
@@ -153,15 +151,20 @@ def train(
         max_seconds_per_song=max_seconds_per_song,
     )
     encoding = _encoding(settings, codec)
+    _check_gradients(codec)
     if device is not None:
         codec.to(torch.device(device))  # type: ignore[arg-type]
     with log_file(output_dir):
         cache = LatentCache(cache_dir or default_cache(), codec.fingerprint())
-        songs = split_songs(data_dir, val_dir, codec=codec, cache=cache, encoding=encoding, progress=progress)
+        songs = split_songs(
+            data_dir, val_dir, codec=codec, cache=cache, encoding=encoding, progress=progress, limits=limits
+        )
         write_skipped(output_dir, songs.skipped)
         crops = CropSequence(songs.training, frames=settings.frames, seed=seed)
-        settings = replace(settings, steps=length.steps_for(len(crops), batch_size))
-        state = _start(settings, codec, crops, checkpoint, songs)
+        settings = replace(settings, steps=schedule.steps_for(len(crops), batch_size))
+        state = start_state(settings, codec, crops, checkpoint, songs.digest)
+        if overwrite:
+            remove_run(output_dir)
         run = Run(
             state=state,
             codec=codec,
@@ -171,10 +174,9 @@ def train(
             output_dir=output_dir,
             songs=songs.digest,
             card=_card(codec, settings, command, songs),
-            val_every=max(1, round(val_interval * len(crops) / batch_size)),
+            val_every=schedule.steps_between_validations(len(crops), batch_size),
             save_every=save_interval,
-            deadline=None if budget is None else began + budget,
-            stop=stop,
+            limits=limits,
             progress=progress,
         )
         ended = run.fit()
@@ -195,48 +197,15 @@ def train(
     )
 
 
-@dataclass(frozen=True)
-class _Length:
-    """How long to train and how often to look, as asked for."""
-
-    steps: int | None
-    epochs: int | None
-    val_interval: float
-    save_interval: int
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.epochs is not None:
-            raise ConfigError("steps and epochs are both given: give one of the two")
-        for name in ("steps", "epochs", "val_interval", "save_interval"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be above 0, got {value}")
-
-    def steps_for(self, items: int, batch_size: int) -> int:
-        """Steps of the run, where an epoch has `items` crops."""
-        if self.steps is not None:
-            return self.steps
-        return math.ceil((DEFAULT_EPOCHS if self.epochs is None else self.epochs) * items / batch_size)
+def _crop_frames(seconds: float, codec: HeartCodec) -> int:
+    """Latent frames of a crop of `seconds`: two a code frame."""
+    check_above_zero("max_duration", seconds)
+    return 2 * round(seconds * SAMPLE_RATE / codec.samples_per_code)
 
 
-def _checkpoint(output_dir: Path, resume: str | Path | None, overwrite: bool) -> Path | None:
-    """The state to go on from, if any."""
-    latest = output_dir / LATEST
-    if resume is not None and overwrite:
-        raise ConfigError("resume and overwrite are both given: give one of the two")
-    if resume is not None and str(resume) != "auto":
-        path = Path(resume)
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file to resume from")
-        return path
-    if not latest.is_file():
-        return None
-    if resume is None and not overwrite:
-        raise ConfigError(
-            f"{output_dir} holds a training run: go on with --resume auto, start anew with --overwrite, "
-            "or choose another folder"
-        )
-    return None if overwrite else latest
+def _check_gradients(codec: HeartCodec) -> None:
+    if any(tensor.is_inference() for tensor in (*codec.parameters(), *codec.buffers())):
+        raise ConfigError("the codec was loaded under torch.inference_mode(), so it has no gradients; load it outside")
 
 
 def _encoding(settings: TrainSettings, codec: HeartCodec) -> Encoding:
@@ -245,35 +214,9 @@ def _encoding(settings: TrainSettings, codec: HeartCodec) -> Encoding:
         raise ConfigError(
             f"latent_dim is {asked}; this codec has {width} (mean of channels) or {2 * width} (left | right)"
         )
-    if limit is not None and not limit >= MIN_SECONDS:
-        raise ConfigError(f"max_seconds_per_song must be at least {MIN_SECONDS:g}, got {limit}")
-    return Encoding(mono=asked == width, pre_tanh=False, max_seconds=limit)
-
-
-def _start(
-    settings: TrainSettings, codec: HeartCodec, crops: CropSequence, checkpoint: Path | None, songs: SongSplit
-) -> TrainState:
-    """A new state, or that of `checkpoint`."""
-    device = codec.flow_matching.codebooks.device
-    # The weights follow from the seed alone, and the caller's random state stays as it is.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keyed_generator(settings.seed, "weights").initial_seed())
-        projection = EncoderProjection(
-            settings.latent_dim,
-            codec.config.dim,
-            settings.hidden_dim,
-            projection_type=cast(ProjectionType, settings.projection_type),
-        )
-    projection.to(device)
-    state = TrainState(projection, make_optimizer(projection, settings))
-    if checkpoint is not None:
-        for change in restore_state(checkpoint, state, settings=settings, codec=codec, songs=songs.digest):
-            LOGGER.warning("resumed, but %s", change)
-        LOGGER.info("resumed from %s after step %d", checkpoint, state.step)
-    elif settings.init == "codebook":
-        looked_at = (crops.batch(step, settings.batch_size).to(device) for step in range(START_BATCHES))
-        start_at_codebooks(projection, codec, looked_at)
-    return state
+    if limit is not None and not MIN_SECONDS <= limit < math.inf:
+        raise ConfigError(f"max_seconds_per_song must be a number, at least {MIN_SECONDS:g}; got {limit}")
+    return Encoding(mono=asked == width, max_seconds=limit)
 
 
 def _card(codec: HeartCodec, settings: TrainSettings, command: str | None, songs: SongSplit) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_it_trains_in_a_caller_without_gradients(run: Any, tmp_path: Path) -> No
 def test_a_codec_without_gradients_is_refused(run: Any) -> None:
     with torch.inference_mode():
         codec = HeartCodec.from_pretrained(CODEC)
-    with pytest.raises(ConfigError, match="loaded under torch.inference_mode"):
+    with pytest.raises(ConfigError, match=r"loaded under torch\.inference_mode"):
         run(codec=codec)
 
 
