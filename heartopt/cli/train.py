@@ -38,8 +38,11 @@ def train(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops a step.")] = 8,
     max_duration: Annotated[
-        float, typer.Option("--max-duration", help="Seconds of a crop.", callback=options.check_finite)
-    ] = 29.76,
+        float | None,
+        typer.Option(
+            "--max-duration", help="Seconds of a crop; default: the codec's window.", callback=options.check_finite
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in steps, or …")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="… in epochs; 100 epochs by default.")] = None,
     lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.", callback=options.check_finite)] = 1e-3,
@@ -95,19 +98,27 @@ _NOT_SETTINGS = {"codec", "revision", "local_files_only", "device", "dtype", "js
 
 
 def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None:
-    """Train, print what came of it; Ctrl-C saves after the step at hand. Raises typer.Exit 130 after that."""
+    """Train, print what came of it; Ctrl-C saves after the song or step at hand. Raises typer.Exit 130 after that."""
+    from heartopt.training.stopping import StoppedEarly
     from heartopt.training.train import train as train_projection
 
     model = choice.load()
-    with current.progress() as bar, _stop_on_interrupt(current) as stop:
-        result = train_projection(
-            codec=model,
-            device=model.scalar_device,
-            command=command_line(),
-            progress=Report(bar),
-            stop=stop,
-            **settings,
-        )
+    try:
+        with current.progress() as bar, _stop_on_interrupt(current) as stop:
+            result = train_projection(
+                codec=model,
+                device=model.scalar_device,
+                command=command_line(),
+                progress=Report(bar),
+                stop=stop,
+                **settings,
+            )
+    except StoppedEarly as early:
+        if early.ended != "stopped":
+            raise
+        current.result({"error": str(early)})
+        current.note(str(early))
+        raise typer.Exit(EXIT_INTERRUPTED) from early
     current.result(_record(result), _table(result))
     if result.ended != "done":
         current.note(f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto")
@@ -126,7 +137,7 @@ def _stop_on_interrupt(current: Session) -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, previous)
-        current.note("stopping after this step (Ctrl-C again: at once)")
+        current.note("stopping after this song or step (Ctrl-C again: at once)")
 
     previous = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, ask)
