@@ -26,9 +26,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from heartopt.errors import HeartoptError
+from heartopt.errors import ConfigError, HeartoptError
 
-EXIT_FAILED, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 3, 4, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 _PLAIN_WIDTH = 120  # columns where no terminal tells its own
 _COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 _QUIET = {
@@ -60,6 +60,11 @@ def command_line() -> str:
 def print_error(message: str) -> None:
     """One line on standard error, whatever line breaks the message holds."""
     print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def exit_code(error: HeartoptError) -> int:
+    """2 for settings that make no sense, 1 for whatever else failed."""
+    return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
 
 def _console(file: TextIO) -> Console:
@@ -145,7 +150,7 @@ def session(json_output: bool) -> Iterator[Session]:
     """Run a command's body: stray prints go to standard error, libraries keep quiet, errors become one line.
 
     Raises:
-        typer.Exit: 1 for every `HeartoptError` (with `--json`, the object is `{"error": …}`), 130 for Ctrl-C.
+        typer.Exit: 1 or 2 for a `HeartoptError` (with `--json`, the object is `{"error": …}`), 130 for Ctrl-C.
     """
     current = Session(stdout=sys.stdout, json_output=json_output)
     try:
@@ -155,7 +160,7 @@ def session(json_output: bool) -> Iterator[Session]:
         if json_output:
             current.result({"error": " ".join(str(error).split())})
         print_error(str(error))
-        raise typer.Exit(EXIT_FAILED) from error
+        raise typer.Exit(exit_code(error)) from error
     except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from stop

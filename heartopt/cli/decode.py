@@ -122,11 +122,11 @@ def run(
     choice: CodecChoice,
 ) -> None:
     """Decode every input and print the result."""
-    jobs = decode_jobs(inputs, output, overwrite=overwrite)
-    prepare_output(output)
     import torch
 
     check_duration(settings.duration)
+    jobs = decode_jobs(inputs, output, overwrite=overwrite)
+    prepare_output(output)
     model = choice.load()
     with current.progress() as bar, torch.inference_mode():
         task = bar.add_task("decoding", total=None, detail="")

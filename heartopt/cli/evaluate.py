@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from heartopt.cli import options
 from heartopt.cli.batch import prepare_output
 from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, command_line, session
-from heartopt.cli.loading import CodecChoice, load_projection
+from heartopt.cli.loading import CodecChoice, check_duration, load_projection
+from heartopt.errors import ConfigError, HeartoptError
+
+if TYPE_CHECKING:
+    from heartopt.evaluation.suites import Suite
 
 INPUTS_HELP = "Audio files, or folders that are searched for them; or give --suite."
 
@@ -89,6 +93,16 @@ def _seeds(values: list[str] | None) -> list[int] | None:
         raise typer.BadParameter(f"--judge-seeds: {error}") from error
 
 
+def _read_suite(path: Path) -> Suite:
+    """The suite at `path`. Raises HeartoptError: what is wrong there is in a file, not on the command line."""
+    from heartopt.evaluation.suites import load_suite
+
+    try:
+        return load_suite(path)
+    except ConfigError as error:
+        raise HeartoptError(str(error)) from error
+
+
 def run(
     current: Session,
     request: Request,
@@ -105,6 +119,8 @@ def run(
     from heartopt.optimize import OptimizeSettings
     from heartopt.report import render, write_report
 
+    check_duration(decoding.get("duration"))
+    suite = None if request.suite is None else _read_suite(request.suite)
     if output is not None:
         prepare_output(output)
     model = choice.load()
@@ -116,7 +132,7 @@ def run(
 
         found = evaluate(
             codec=model,
-            suite=request.suite,
+            suite=suite,
             files=request.inputs or None,
             systems=request.systems,
             metrics=request.metrics,

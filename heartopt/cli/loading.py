@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heartopt.errors import ConfigError
+from heartopt.errors import CodecError, ConfigError, HeartoptError
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ class CodecChoice:
     dtype: str = "float32"
 
     def load(self) -> HeartCodec:
-        """The codec on its device. Raises CodecError, ConfigError."""
+        """The codec on its device. Raises HeartoptError."""
         import torch
 
         from heartopt.codec import HeartCodec
@@ -42,25 +42,29 @@ class CodecChoice:
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of `--device`. Raises ConfigError where torch does not find it."""
+    """The torch device of `--device`. Raises HeartoptError where torch does not find it."""
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
+        raise HeartoptError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("--device mps: torch finds no Metal device here; use --device cpu")
+        raise HeartoptError("--device mps: torch finds no Metal device here; use --device cpu")
     return device
 
 
 def check_duration(seconds: float | None) -> None:
-    """Raises CodecError for a decoding window that HeartCodec does not have; None is the codec's own."""
+    """Raises ConfigError for a `--duration` that no decoding window has; None is the codec's own."""
     from heartopt.codec.windows import WindowPlan
 
-    if seconds is not None:
+    if seconds is None:
+        return
+    try:
         WindowPlan.of_duration(seconds)
+    except CodecError as error:
+        raise ConfigError(f"--duration: {error}") from error
 
 
 def load_projection(path: Path | None, codec: HeartCodec) -> EncoderProjection:

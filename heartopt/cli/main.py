@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from heartopt.cli import decode, evaluate, optimize, tokenize, train
-from heartopt.cli.console import print_error, quiet_environment, remember_command
+from heartopt.cli.console import exit_code, print_error, quiet_environment, remember_command
 from heartopt.errors import HeartoptError
 from heartopt.version import __version__
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except HeartoptError as error:
         print_error(str(error))
-        code = 1
+        code = exit_code(error)
     else:
         code = 0
     try:

@@ -73,12 +73,12 @@ def run(
     choice: CodecChoice,
 ) -> None:
     """Optimize every input and print the result. `settings` are `OptimizeSettings`'s, `extras` `optimize_file`'s."""
-    jobs = audio_jobs(inputs, output)
-    prepare_output(output)
     from heartopt.optimize import OptimizeSettings, optimize_file
 
     wanted = OptimizeSettings(**settings)
     check_duration(wanted.duration)
+    jobs = audio_jobs(inputs, output)
+    prepare_output(output)
     model = choice.load()
     encoder = load_projection(projection, model)
     with current.progress() as bar:

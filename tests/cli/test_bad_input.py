@@ -147,8 +147,9 @@ def test_bad_tokens_are_refused(heartopt, make_tokens, tmp_path: Path, kind: str
 
 def test_a_window_that_the_codec_does_not_have(heartopt, make_tokens, tmp_path: Path) -> None:
     ran = heartopt("decode", make_tokens(), "-o", tmp_path / "out", "--duration", 10)
-    assert ran.code == 1
+    assert ran.code == 2
     assert "multiple of 7.44" in ran.one_line_error()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_codec_of_another_shape(heartopt, make_tokens, mini: HeartCodec, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_song_beside_its_tokens_is_not_overwritten(heartopt, make_song, make_t
     song, tokens = make_song("song.wav", seconds=0.1), make_tokens("song")
     before = song.read_bytes()
     ran = heartopt("decode", tokens, "-o", tmp_path, *QUICK)
-    assert ran.code == 1
+    assert ran.code == 2
     assert "pass --overwrite" in ran.one_line_error()
     assert song.read_bytes() == before
     assert heartopt("decode", tokens, "-o", tmp_path, *QUICK, "--overwrite").code == 0
@@ -97,6 +97,6 @@ def test_folders_of_tokens(heartopt, make_tokens, tmp_path: Path) -> None:
 
 def test_two_token_files_for_one_output_are_refused(heartopt, make_tokens, tmp_path: Path) -> None:
     ran = heartopt("decode", make_tokens("a/song"), make_tokens("b/song"), "-o", tmp_path / "out")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "would both write" in ran.one_line_error()
     assert not (tmp_path / "out").exists()

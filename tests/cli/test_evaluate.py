@@ -48,9 +48,14 @@ def test_wrong_usage(heartopt, make_song, tmp_path: Path) -> None:
     assert heartopt("evaluate").code == 2
     assert heartopt("evaluate", song, "--suite", tmp_path / "suite.yaml").code == 2
     assert heartopt("evaluate", song, "--judge-seeds", "one").code == 2
-    for args in (("--systems", "nonsense"), ("--metrics", "nonsense"), ("--judge-seeds", "3,3")):
+    for args in (
+        ("--systems", "nonsense"),
+        ("--metrics", "nonsense"),
+        ("--judge-seeds", "3,3"),
+        ("--duration", 8),
+    ):
         ran = heartopt("evaluate", song, *args)
-        assert (ran.code, ran.out) == (1, "")
+        assert (ran.code, ran.out) == (2, "")
         ran.one_line_error()
     ran = heartopt("evaluate", "--suite", tmp_path / "none.yaml")
     assert ran.code == 1

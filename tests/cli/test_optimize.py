@@ -92,5 +92,6 @@ def test_settings_that_make_no_sense(heartopt, make_song, projection_file: Path,
     song = make_song(seconds=0.1)
     for args, complaint in ((("--budget", 0), "budget"), (("--duration", 8), "multiple of 7.44")):
         ran = heartopt("optimize", song, "-o", tmp_path / "out", "--projection", projection_file, *args)
-        assert (ran.code, ran.out) == (1, "")
+        assert (ran.code, ran.out) == (2, "")
         assert complaint in ran.one_line_error()
+        assert not (tmp_path / "out").exists()

@@ -64,7 +64,7 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(
     other = make_song("elsewhere/song.wav", seconds=0.1)
     for pair in ((first, second), (first, other), (tmp_path,)):
         ran = heartopt("tokenize", *pair, "-o", tmp_path / "out", "--projection", projection_file)
-        assert ran.code == 1
+        assert ran.code == 2
         assert "would both write" in ran.one_line_error()
         assert not (tmp_path / "out").exists()
 

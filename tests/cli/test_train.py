@@ -32,8 +32,8 @@ def test_a_projection_appears_and_tokenizes(heartopt, make_song, tmp_path: Path)
     assert (made.code, made.err) == (0, "")
 
     again = heartopt("train", *args, "--steps", 3)
-    assert again.code == 1
-    again.one_line_error()
+    assert again.code == 2
+    assert "--overwrite" in again.one_line_error()
 
 
 def test_bad_songs_are_listed(heartopt, make_song, tmp_path: Path) -> None:
@@ -99,6 +99,14 @@ def test_interrupting_while_songs_are_encoded_tells_to_run_again(
     monkeypatch.undo()
     monkeypatch.setenv("HEARTOPT_CACHE", str(tmp_path / "cache"))
     assert heartopt("train", *args).code == 0
+
+
+@pytest.mark.parametrize("args", [("--lr", -1), ("--budget", 0), ("--steps", 1, "--epochs", 1), ("--init", "x")])
+def test_settings_that_make_no_sense_are_wrong_usage(heartopt, make_song, tmp_path: Path, args) -> None:
+    ran = heartopt("train", "--data-dir", make_song().parent, "-o", tmp_path / "run", *args)
+    assert (ran.code, ran.out) == (2, "")
+    ran.one_line_error()
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_songs(heartopt, tmp_path: Path) -> None:
