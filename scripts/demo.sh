@@ -10,8 +10,8 @@ heartopt=$1 song=$2 folder=$3
     exit 1
 }
 name=$(basename "${song%.*}")
-echo "heartopt optimize $song -o $folder --keep-start   (about a minute on two cores)"
-"$heartopt" optimize "$song" -o "$folder" --keep-start
+echo "heartopt optimize $song -o $folder --keep-start --overwrite   (about a minute on two cores)"
+"$heartopt" optimize "$song" -o "$folder" --keep-start --overwrite
 cat <<END
 
 Listen to them:

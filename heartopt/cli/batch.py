@@ -1,4 +1,4 @@
-"""Runs over many files: what goes where, which of them failed, and the exit code that follows."""
+"""Runs over many files: what goes where, which were skipped or failed, and the exit code that follows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import typer
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, print_error
+from heartopt.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SOME_FAILED, Session, print_error
 from heartopt.errors import ConfigError, HeartoptError, OutputError
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,23 @@ class Failure:
     error: str
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """An input that was left alone, and why."""
+
+    source: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How the jobs of a run ended: `results` are their rows; `interrupted`: Ctrl-C came before the last one's end."""
+
+    results: list[dict[str, Any]]
+    failures: list[Failure]
+    interrupted: bool = False
+
+
 def plan_jobs(inputs: Iterable[tuple[Path, Path]]) -> list[Job]:
     """Jobs for pairs of (input, its output path without suffixes), all with different outputs.
 
@@ -55,6 +70,18 @@ def plan_jobs(inputs: Iterable[tuple[Path, Path]]) -> list[Job]:
     return jobs
 
 
+def leave_finished(jobs: Iterable[Job], suffix: str) -> tuple[list[Job], list[Skipped]]:
+    """The jobs whose output with `suffix` is not there yet, and those that are skipped because it is."""
+    todo: list[Job] = []
+    skipped: list[Skipped] = []
+    for job in jobs:
+        if job.output(suffix).is_file():
+            skipped.append(Skipped(job.source, f"{job.output(suffix)} is there already"))
+        else:
+            todo.append(job)
+    return todo, skipped
+
+
 def prepare_output(folder: Path) -> Path:
     """Make the output folder before any work is done for it. Raises OutputError."""
     try:
@@ -66,11 +93,11 @@ def prepare_output(folder: Path) -> Path:
     return folder
 
 
-def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Result]) -> tuple[list[Result], list[Failure]]:
-    """Do each job; one that raises a `HeartoptError` or runs out of memory does not stop the others."""
+def run_jobs(jobs: Sequence[Job], work: Callable[[Job], dict[str, Any]]) -> Batch:
+    """Do each job until Ctrl-C; one that raises a `HeartoptError` or runs out of memory does not stop the others."""
     import torch
 
-    results: list[Result] = []
+    results: list[dict[str, Any]] = []
     failures: list[Failure] = []
     for job in jobs:
         try:
@@ -79,20 +106,37 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Result]) -> tuple[list[R
             failures.append(Failure(job.source, " ".join(str(error).split())))
         except (torch.OutOfMemoryError, MemoryError):
             failures.append(Failure(job.source, f"{job.source}: out of memory; try a smaller --duration"))
-    return results, failures
+        except KeyboardInterrupt:
+            return Batch(results, failures, interrupted=True)
+    return Batch(results, failures)
 
 
-def finish(session: Session, record: dict[str, Any], failures: Sequence[Failure], *renderables: RenderableType) -> None:
-    """Give the result and the list of failures. Raises typer.Exit: 1 if all inputs failed, 3 if some did."""
-    failed = [{"input": str(failure.source), "error": failure.error} for failure in failures]
-    session.result({**record, "failed": failed}, *renderables)
-    for failure in failures:
+def finish(session: Session, batch: Batch, *renderables: RenderableType, skipped: Sequence[Skipped] = ()) -> None:
+    """Give the rows and what was skipped or failed.
+
+    Raises:
+        typer.Exit: 130 after Ctrl-C, else 1 if all inputs failed, 3 if some did.
+    """
+    record = {
+        "files": batch.results,
+        "skipped": [{"input": str(file.source), "reason": file.reason} for file in skipped],
+        "failed": [{"input": str(failure.source), "error": failure.error} for failure in batch.failures],
+    }
+    session.result(record, *renderables)
+    for file in skipped:
+        session.note(f"skipped {file.source}: {file.reason}")
+    if skipped:
+        session.note("pass --overwrite to make skipped files anew")
+    for failure in batch.failures:
         named = str(failure.source) in failure.error
         print_error(failure.error if named else f"{failure.source}: {failure.error}")
-    done = len(record["files"])
-    if failures and done:
-        session.note(f"{len(failures)} of {done + len(failures)} files failed")
-    if failures:
+    done = len(batch.results) + len(skipped)
+    if batch.failures and done:
+        session.note(f"{len(batch.failures)} of {done + len(batch.failures)} files failed")
+    if batch.interrupted:
+        session.note("interrupted")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if batch.failures:
         raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_FAILED)
 
 

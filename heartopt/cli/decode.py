@@ -137,8 +137,8 @@ def run(
 
             return decode_file(job, model, settings, show=show)
 
-        results, failures = run_jobs(jobs, work)
-    finish(current, {"files": results}, failures, *files_table(results, "audio"))
+        batch = run_jobs(jobs, work)
+    finish(current, batch, *files_table(batch.results, "audio"))
 
 
 def decode_file(job: Job, codec: HeartCodec, settings: DecodeSettings, *, show: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from heartopt.cli import options
-from heartopt.cli.batch import Job, finish, prepare_output, run_jobs
+from heartopt.cli.batch import Batch, Job, finish, leave_finished, prepare_output, run_jobs
 from heartopt.cli.console import Session, session
 from heartopt.cli.loading import CodecChoice, check_duration, load_projection
 from heartopt.cli.tokenize import INPUTS_HELP, audio_jobs
@@ -43,6 +43,7 @@ def optimize(
     ] = False,
     duration: options.DurationOption = None,
     mixdown: options.MixdownOption = False,
+    overwrite: options.OverwriteTokensOption = False,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,
@@ -59,7 +60,16 @@ def optimize(
         if duration is not None:
             settings["duration"] = duration
         extras = {"mixdown": mixdown, "keep_start": keep_start}
-        run(current, inputs, output_dir, projection, settings=settings, extras=extras, choice=choice)
+        run(
+            current,
+            inputs,
+            output_dir,
+            projection,
+            settings=settings,
+            extras=extras,
+            overwrite=overwrite,
+            choice=choice,
+        )
 
 
 def run(
@@ -70,14 +80,22 @@ def run(
     *,
     settings: dict[str, Any],
     extras: dict[str, bool],
+    overwrite: bool,
     choice: CodecChoice,
 ) -> None:
-    """Optimize every input and print the result. `settings` are `OptimizeSettings`'s, `extras` `optimize_file`'s."""
+    """Optimize every input that has no tokens yet and print the result.
+
+    `settings` are `OptimizeSettings`'s, `extras` `optimize_file`'s.
+    """
     from heartopt.optimize import OptimizeSettings, optimize_file
+    from heartopt.tokens import TOKEN_SUFFIX
 
     wanted = OptimizeSettings(**settings)
     check_duration(wanted.duration)
     jobs = audio_jobs(inputs, output)
+    jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, TOKEN_SUFFIX)
+    if not jobs:
+        return finish(current, Batch([], []), skipped=skipped)
     prepare_output(output)
     model = choice.load()
     encoder = load_projection(projection, model)
@@ -98,11 +116,11 @@ def run(
             row = row_of(asdict(report))
             return {**row, "start_audio": f"{job.stem}.start.wav"} if extras["keep_start"] else row
 
-        results, failures = run_jobs(jobs, work)
-    finish(current, {"files": results}, failures, *tables(results))
-    for row in results:
+        batch = run_jobs(jobs, work)
+    for row in batch.results:
         if row["result"]["stft"] > row["start"]["stft"]:
             current.note(f"note: {row['input']}: under noise that was not searched, the start is better")
+    finish(current, batch, *tables(batch.results), skipped=skipped)
 
 
 class _SongBar:

@@ -141,6 +141,10 @@ MixdownOption = Annotated[
     bool,
     typer.Option("--mixdown", help="Mix files of more than two channels down instead of refusing them."),
 ]
+OverwriteTokensOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace tokens that are already there; without it, their songs are skipped."),
+]
 DurationOption = Annotated[
     float | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heartopt.cli import options
-from heartopt.cli.batch import Job, files_table, finish, plan_jobs, prepare_output, run_jobs
+from heartopt.cli.batch import Batch, Job, files_table, finish, leave_finished, plan_jobs, prepare_output, run_jobs
 from heartopt.cli.console import Session, session
 from heartopt.cli.loading import CodecChoice, load_projection
 
@@ -25,6 +25,7 @@ def tokenize(
     output_dir: options.OutputOption,
     projection: options.ProjectionOption = None,
     mixdown: options.MixdownOption = False,
+    overwrite: options.OverwriteTokensOption = False,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,
@@ -36,7 +37,8 @@ def tokenize(
     """Make tokens: write NAME.tokens.npy and NAME.tokens.json for every song."""
     with session(json_output) as current:
         choice = CodecChoice(codec, revision, local_files_only, device)
-        run(current, inputs, output_dir, projection=projection, mixdown=mixdown, choice=choice)
+        extras = {"mixdown": mixdown, "overwrite": overwrite}
+        run(current, inputs, output_dir, projection=projection, choice=choice, **extras)
 
 
 def audio_jobs(inputs: list[Path], output: Path) -> list[Job]:
@@ -55,12 +57,18 @@ def run(
     *,
     projection: Path | None,
     mixdown: bool,
+    overwrite: bool,
     choice: CodecChoice,
 ) -> None:
-    """Tokenize every input and print the result."""
+    """Tokenize every input that has no tokens yet and print the result."""
     import torch
 
+    from heartopt.tokens import TOKEN_SUFFIX
+
     jobs = audio_jobs(inputs, output)
+    jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, TOKEN_SUFFIX)
+    if not jobs:
+        return finish(current, Batch([], []), skipped=skipped)
     prepare_output(output)
     model = choice.load()
     encoder = load_projection(projection, model)
@@ -75,8 +83,8 @@ def run(
             finally:
                 bar.advance(task)
 
-        results, failures = run_jobs(jobs, work)
-    finish(current, {"files": results}, failures, *files_table(results, "tokens"))
+        batch = run_jobs(jobs, work)
+    finish(current, batch, *files_table(batch.results, "tokens"), skipped=skipped)
 
 
 def tokenize_file(

@@ -88,6 +88,18 @@ def test_one_bad_song_of_two(heartopt, make_song, projection_file: Path, tmp_pat
     assert "error: " in ran.err and "1 of 2 files failed" in ran.err
 
 
+def test_songs_that_have_tokens_are_skipped(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
+    song, out = make_song(seconds=0.1), tmp_path / "out"
+    args = ("optimize", song, "-o", out, "--projection", projection_file, "--duration", 7.44, "--steps", 0, "--json")
+    (out / "song.tokens.npy").parent.mkdir()
+    (out / "song.tokens.npy").write_bytes(b"hard work")
+    ran = heartopt(*args)
+    assert (ran.code, ran.json["files"], len(ran.json["skipped"])) == (0, [], 1)
+    assert [path.read_bytes() for path in out.iterdir()] == [b"hard work"]
+    ran = heartopt(*args, "--overwrite")
+    assert (ran.code, len(ran.json["files"]), ran.json["skipped"]) == (0, 1, [])
+
+
 def test_settings_that_make_no_sense(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
     song = make_song(seconds=0.1)
     for args, complaint in ((("--budget", 0), "budget"), (("--duration", 8), "multiple of 7.44")):

@@ -7,14 +7,20 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from heartopt import HeartCodec
+from heartopt.cli import tokenize
+from heartopt.cli.batch import Job
 
 
-def test_tokens_and_their_json_appear(heartopt, make_song, mini: HeartCodec, projection_file: Path, tmp_path) -> None:
+def test_tokens_and_their_json_appear(
+    heartopt, make_song, mini: HeartCodec, projection_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     song = make_song(seconds=0.7)
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", "--projection", projection_file)
     assert ran.code == 0, ran.err
@@ -67,6 +73,57 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(
         assert ran.code == 2
         assert "would both write" in ran.one_line_error()
         assert not (tmp_path / "out").exists()
+
+
+def test_songs_that_have_tokens_are_skipped(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
+    song, out = make_song("in/one.wav", seconds=0.1), tmp_path / "out"
+    assert heartopt("tokenize", song, "-o", out, "--projection", projection_file).code == 0
+    made = (out / "one.tokens.npy").stat().st_mtime_ns
+    make_song("in/two.wav", seconds=0.1)
+    ran = heartopt("tokenize", song.parent, "-o", out, "--projection", projection_file, "--json")
+    assert ran.code == 0
+    assert [Path(row["input"]).name for row in ran.json["files"]] == ["two.wav"]
+    reason = f"{out / 'one.tokens.npy'} is there already"
+    assert (ran.json["skipped"], ran.json["failed"]) == ([{"input": str(song), "reason": reason}], [])
+    assert ran.err.splitlines() == [f"skipped {song}: {reason}", "pass --overwrite to make skipped files anew"]
+    ran = heartopt("tokenize", song, "-o", out, "--projection", projection_file)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.startswith("skipped ")
+    assert (out / "one.tokens.npy").stat().st_mtime_ns == made
+    ran = heartopt("tokenize", song, "-o", out, "--projection", projection_file, "--overwrite")
+    assert (ran.code, ran.err) == (0, "")
+    assert (out / "one.tokens.npy").stat().st_mtime_ns > made
+
+
+def test_a_failure_beside_skipped_songs_is_exit_code_3(heartopt, make_song, projection_file: Path, tmp_path) -> None:
+    args = ("-o", tmp_path / "out", "--projection", projection_file, "--json")
+    assert heartopt("tokenize", make_song("in/one.wav", seconds=0.1), *args).code == 0
+    (tmp_path / "in/bad.wav").write_text("la la la")
+    ran = heartopt("tokenize", tmp_path / "in", *args)
+    assert ran.code == 3
+    assert [len(ran.json[kind]) for kind in ("files", "skipped", "failed")] == [0, 1, 1]
+
+
+def test_interrupting_tells_what_is_finished(
+    heartopt, make_song, projection_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/one.wav", "in/two.wav"):
+        make_song(name, seconds=0.1)
+    tokenize_file = tokenize.tokenize_file
+
+    def interrupt_second(job: Job, *args: Any, **rest: Any) -> dict[str, Any]:
+        if job.source.stem == "two":
+            raise KeyboardInterrupt
+        return tokenize_file(job, *args, **rest)
+
+    monkeypatch.setattr(tokenize, "tokenize_file", interrupt_second)
+    args = ("tokenize", tmp_path / "in", "-o", tmp_path / "out", "--projection", projection_file, "--overwrite")
+    ran = heartopt(*args, "--json")
+    assert (ran.code, ran.err) == (130, "interrupted\n")
+    assert [Path(row["input"]).name for row in ran.json["files"]] == ["one.wav"]
+    ran = heartopt(*args)
+    assert (ran.code, ran.err) == (130, "interrupted\n")
+    assert "tokens" in ran.out
 
 
 def test_a_bad_song_does_not_stop_the_others(heartopt, make_song, projection_file: Path, tmp_path: Path) -> None:
