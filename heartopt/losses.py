@@ -22,11 +22,17 @@ from heartopt.audio import SAMPLE_RATE
 from heartopt.errors import AudioError, ConfigError
 
 FFT_SIZES = (512, 1024, 2048)  # samples; hop = fft / 4, Hann window as long as the fft
+SILENCE = 1e-4  # of full scale (-80 dB)
 SHIMMER_BAND = (4_000.0, 8_000.0)  # Hz, where HeartCodec's decoder shimmers
 
 _MEL_BINS, _MEL_FFT, _MEL_HOP, _MEL_FLOOR = 80, 1024, 256, 1e-5
 _ENERGY_FLOOR = 1e-10  # mean squared magnitude of a cell: 154 dB under a full-scale tone
 _NORM_FLOOR = 1e-8
+
+
+def is_silent(audio: Tensor) -> bool:
+    """Whether the peak of `[C, N]` is below -80 dB of full scale: ratios to such a target's energy mean nothing."""
+    return float(audio.abs().max()) < SILENCE
 
 
 def stft_loss(estimate: Tensor, target: Tensor) -> Tensor:

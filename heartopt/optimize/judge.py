@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from heartopt.audio import AudioSource
 from heartopt.codec.model import HeartCodec
-from heartopt.losses import mel_distance, shimmer_db, stft_loss
+from heartopt.losses import is_silent, mel_distance, shimmer_db, stft_loss
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.seeding import keyed_generator
 
@@ -52,6 +53,8 @@ def judge(
 ) -> list[dict[str, float]]:
     """Mean metrics of each token set ``[K, F]`` over the judge seeds, decoded under common noise.
 
+    Silent segments are left out, for no ratio to silence means anything; a silent song gets NaN.
+
     ``listen`` is given the decoded audio ``[sets, 2, n]`` of the first seed, piece by piece.
     """
     rate = codec.config.sample_rate
@@ -71,7 +74,13 @@ def judge(
             done += piece.shape[-1]
             for audio, row in zip(piece, values, strict=True):
                 for name, metric in METRICS.items():
-                    row[name].append(float(metric(audio, target)))
+                    row[name].append(math.nan if is_silent(target) else float(metric(audio, target)))
             if seed == 0 and listen is not None:
                 listen(piece)
-    return [{name: fmean(numbers) for name, numbers in row.items()} for row in values]
+    return [{name: _mean(numbers) for name, numbers in row.items()} for row in values]
+
+
+def _mean(numbers: list[float]) -> float:
+    """Over the segments that could be measured; NaN where none could."""
+    measured = [number for number in numbers if not math.isnan(number)]
+    return fmean(measured) if measured else math.nan

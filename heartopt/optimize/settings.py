@@ -27,9 +27,9 @@ class OptimizeSettings:
         ConfigError: a value that makes no sense.
     """
 
-    steps: int = 200
+    steps: int = 100
     draws: int = 4
-    learning_rate: float = 0.1
+    learning_rate: float = 0.005
     commitment: float = 0.05
     duration: float | None = None
     num_steps: int = 10

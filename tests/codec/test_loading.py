@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -29,28 +30,94 @@ def assert_same_codec(one, other):
     assert one.fingerprint() == other.fingerprint()
 
 
-def test_the_release_has_818_tensors_and_its_shapes(codec):
+def release_shapes() -> dict[str, tuple[int, ...]]:
+    """Every tensor of the release with its shape, from the published layout alone."""
+    width, hidden, features, code, codes, levels = 64, 128, 512, 32, 8192, 8
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name, out, into, bias=True):
+        shapes[f"{name}.weight"] = (out, into)
+        if bias:
+            shapes[f"{name}.bias"] = (out,)
+
+    def conv(name, out, into, kernel, transposed=False):
+        first, second = (into, out) if transposed else (out, into)
+        shapes[f"{name}.bias"] = (out,)
+        shapes[f"{name}.parametrizations.weight.original0"] = (first, 1, 1)
+        shapes[f"{name}.parametrizations.weight.original1"] = (first, second, kernel)
+
+    def plain(name, channels):
+        shapes[f"{name}.conv.weight"] = (channels, channels, 7)
+        shapes[f"{name}.conv.bias"] = (channels,)
+        shapes[f"{name}.activation.weight"] = (1,)
+
+    def units(name, channels):
+        for unit in range(5):
+            conv(f"{name}.convs.{unit}.conv1", channels, channels, 7)
+            conv(f"{name}.convs.{unit}.conv2", channels, channels, 1)
+            for activation in ("activation1", "activation2"):
+                shapes[f"{name}.convs.{unit}.{activation}.weight"] = (1,)
+
+    strides = (3, 4, 4, 4, 5)
+    conv("scalar_model.encoder.0", width, 1, 7)
+    plain("scalar_model.encoder.1", width)
+    plain("scalar_model.decoder.6", width)
+    for i, stride in enumerate(strides):
+        narrow, wide = width * 2**i, width * 2 ** (i + 1)
+        units(f"scalar_model.encoder.{2 + i}", narrow)
+        conv(f"scalar_model.encoder.{2 + i}.down_conv.layer", wide, narrow, 2 * stride)
+        shapes[f"scalar_model.encoder.{2 + i}.down_conv.activation.weight"] = (1,)
+        units(f"scalar_model.decoder.{5 - i}", narrow)
+        conv(f"scalar_model.decoder.{5 - i}.up_conv.layer", narrow, wide, 2 * stride, transposed=True)
+    conv("scalar_model.encoder.7", hidden, width * 32, 7)
+    conv("scalar_model.decoder.0", width * 32, hidden, 5)
+    conv("scalar_model.decoder.7", 1, width, 7)
+
+    flow = "flow_matching"
+    linear(f"{flow}.vq_embed.project_in", code, features)
+    linear(f"{flow}.vq_embed.project_out", features, code)
+    for level in range(levels):
+        book = f"{flow}.vq_embed.layers.{level}._codebook"
+        shapes[f"{book}.embed"] = shapes[f"{book}.embed_avg"] = (1, codes, code)
+        shapes[f"{book}.cluster_size"] = (1, codes)
+        shapes[f"{book}.initted"] = ()
+    linear(f"{flow}.cond_feature_emb", features, features)
+    shapes[f"{flow}.zero_cond_embedding1"] = (features,)
+    raw, inner, outer, out = 256 + 256 + 512, 24 * 64, 24 * 128, 256
+    for name, into, to in (
+        ("proj_in", raw, inner),
+        ("connection_proj", raw + inner, outer),
+        ("proj_out", outer, out),
+    ):
+        shapes[f"{flow}.estimator.{name}.ffn_1.weight"] = (to, into, 3)
+        shapes[f"{flow}.estimator.{name}.ffn_1.bias"] = (to,)
+        linear(f"{flow}.estimator.{name}.ffn_2", to, to)
+    for suffix, dim, blocks, mlp in (("", inner, 24, 4096), ("_2", outer, 6, 8192)):
+        shapes[f"{flow}.estimator.scale_shift_table{suffix}"] = (2, dim)
+        linear(f"{flow}.estimator.adaln_single{suffix}.linear", 6 * dim, dim)
+        linear(f"{flow}.estimator.adaln_single{suffix}.emb.timestep_embedder.linear_1", dim, 512)
+        linear(f"{flow}.estimator.adaln_single{suffix}.emb.timestep_embedder.linear_2", dim, dim)
+        for block in (f"{flow}.estimator.transformer_blocks{suffix}.{i}" for i in range(blocks)):
+            shapes[f"{block}.scale_shift_table"] = (6, dim)
+            shapes[f"{block}.attn_norm.weight"] = shapes[f"{block}.mlp_norm.weight"] = (dim,)
+            for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
+                linear(f"{block}.attn.{part}", dim, dim, bias=False)
+            linear(f"{block}.mlp.gate", mlp, dim, bias=False)
+            linear(f"{block}.mlp.up", mlp, dim, bias=False)
+            linear(f"{block}.mlp.down", dim, mlp, bias=False)
+    return shapes
+
+
+def test_the_release_has_818_tensors_of_the_published_shapes():
     with torch.device("meta"):
         release = HeartCodec(HeartCodecConfig())
-    state = release.state_dict()
-    assert len(state) == RELEASE_TENSORS
-    assert sum(t.numel() for t in state.values()) == pytest.approx(RELEASE_VALUES, rel=0.01)
-    # Every layer of the small codec is there under the same name, widened as the configs say.
-    assert set(codec.state_dict()) <= set(state)
-    assert {name: tensor.ndim for name, tensor in codec.state_dict().items()}.items() <= {
-        name: tensor.ndim for name, tensor in state.items()
-    }.items()
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    assert shapes["flow_matching.estimator.transformer_blocks.23.mlp.gate.weight"] == (4096, 1536)
-    assert shapes["flow_matching.estimator.transformer_blocks_2.5.attn.q_proj.weight"] == (3072, 3072)
-    assert shapes["flow_matching.estimator.transformer_blocks_2.5.mlp.down.weight"] == (3072, 8192)
-    assert shapes["flow_matching.estimator.connection_proj.ffn_1.weight"] == (3072, 1024 + 1536, 3)
-    assert shapes["flow_matching.estimator.proj_in.ffn_1.weight"] == (1536, 1024, 3)
-    assert shapes["flow_matching.estimator.proj_out.ffn_2.weight"] == (256, 256)
-    assert shapes["flow_matching.vq_embed.layers.7._codebook.embed"] == (1, 8192, 32)
-    assert shapes["scalar_model.encoder.7.parametrizations.weight.original1"] == (128, 2048, 7)
-    assert shapes["scalar_model.decoder.0.parametrizations.weight.original1"] == (2048, 128, 5)
-    assert shapes["scalar_model.decoder.7.parametrizations.weight.original1"] == (1, 64, 7)
+    shapes = {name: tuple(tensor.shape) for name, tensor in release.state_dict().items()}
+    for name in [name for name in shapes if name.endswith("initted")]:
+        assert shapes[name] in ((), (1,))  # versions of the quantizer library differ
+        shapes[name] = ()
+    assert shapes == release_shapes()
+    assert len(shapes) == RELEASE_TENSORS
+    assert sum(math.prod(shape) for shape in shapes.values()) == pytest.approx(RELEASE_VALUES, rel=0.01)
 
 
 def test_save_pretrained_writes_the_reference_names_shapes_and_fields(codec, codec_folder, tensors, tmp_path):

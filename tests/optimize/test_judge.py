@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -41,3 +43,11 @@ def test_the_numbers_are_those_of_the_decoded_audio_and_the_first_seed_is_heard(
     for index, row in enumerate(rows):
         assert row["stft"] == pytest.approx(sum(float(stft_loss(wav[index], audio)) for wav in decoded) / 2, rel=1e-5)
         assert set(row) == {"stft", "mel", "shimmer_db"}
+
+
+def test_silence_has_no_figures(codec):
+    settings = OptimizeSettings(duration=7.44, num_steps=1, judge_seeds=1)
+    (row,) = judge(
+        codec, AudioTensor(torch.zeros(2, 48_000)), [torch.zeros(4, 13, dtype=torch.int64)], settings=settings
+    )
+    assert all(math.isnan(value) for value in row.values())
