@@ -13,7 +13,14 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from heartopt.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SOME_FAILED, Session, print_error
+from heartopt.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    Session,
+    is_out_of_memory,
+    print_error,
+)
 from heartopt.errors import ConfigError, HeartoptError, OutputError
 
 
@@ -93,10 +100,8 @@ def prepare_output(folder: Path) -> Path:
     return folder
 
 
-def run_jobs(jobs: Sequence[Job], work: Callable[[Job], dict[str, Any]]) -> Batch:
+def run_jobs(session: Session, jobs: Sequence[Job], work: Callable[[Job], dict[str, Any]]) -> Batch:
     """Do each job until Ctrl-C; one that raises a `HeartoptError` or runs out of memory does not stop the others."""
-    import torch
-
     results: list[dict[str, Any]] = []
     failures: list[Failure] = []
     for job in jobs:
@@ -104,8 +109,10 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], dict[str, Any]]) -> Batc
             results.append(work(job))
         except HeartoptError as error:
             failures.append(Failure(job.source, " ".join(str(error).split())))
-        except (torch.OutOfMemoryError, MemoryError):
-            failures.append(Failure(job.source, f"{job.source}: out of memory; try a smaller --duration"))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failures.append(Failure(job.source, session.out_of_memory))
         except KeyboardInterrupt:
             return Batch(results, failures, interrupted=True)
     return Batch(results, failures)

@@ -30,6 +30,8 @@ from heartopt.errors import ConfigError, HeartoptError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 _PLAIN_WIDTH = 120  # columns where no terminal tells its own
+# How torch's allocators say it where they raise no error of their own for it.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -67,6 +69,13 @@ def exit_code(error: HeartoptError) -> int:
     return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, Python's or a device's. On a CPU, torch raises a plain RuntimeError for that."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 def _console(file: TextIO) -> Console:
     known = file.isatty() or "COLUMNS" in os.environ  # which rich reads
     return Console(file=file, width=None if known else _PLAIN_WIDTH, soft_wrap=False, highlight=False)
@@ -74,10 +83,19 @@ def _console(file: TextIO) -> Console:
 
 @dataclass(frozen=True)
 class Session:
-    """One command's run: where its result goes and how it tells of its progress."""
+    """One command's run: where its result goes and how it tells of its progress.
+
+    `thrift` says how to use less memory, for where that runs out.
+    """
 
     stdout: TextIO
     json_output: bool
+    thrift: str
+
+    @property
+    def out_of_memory(self) -> str:
+        """The message for where memory runs out."""
+        return f"out of memory; {self.thrift}"
 
     def note(self, message: str) -> None:
         """A line for the person who waits, on standard error."""
@@ -146,21 +164,31 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def session(json_output: bool) -> Iterator[Session]:
+def session(json_output: bool, *, thrift: str = "free some, or choose another --device") -> Iterator[Session]:
     """Run a command's body: stray prints go to standard error, libraries keep quiet, errors become one line.
 
     Raises:
-        typer.Exit: 1 or 2 for a `HeartoptError` (with `--json`, the object is `{"error": …}`), 130 for Ctrl-C.
+        typer.Exit: 1 or 2 for a `HeartoptError`, 1 where memory runs out (with `--json`, the object is
+            `{"error": …}`), 130 for Ctrl-C.
     """
-    current = Session(stdout=sys.stdout, json_output=json_output)
+    current = Session(sys.stdout, json_output, thrift)
     try:
         with redirect_stdout(sys.stderr), _quiet_libraries():
             yield current
     except HeartoptError as error:
-        if json_output:
-            current.result({"error": " ".join(str(error).split())})
-        print_error(str(error))
+        _tell(current, str(error))
         raise typer.Exit(exit_code(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _tell(current, current.out_of_memory)
+        raise typer.Exit(EXIT_FAILED) from error
     except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from stop
+
+
+def _tell(current: Session, message: str) -> None:
+    if current.json_output:
+        current.result({"error": " ".join(message.split())})
+    print_error(message)

@@ -60,7 +60,7 @@ def decode(
     config: options.ConfigOption = None,
 ) -> None:
     """Hear tokens: write NAME.wav for every token file, as long as the song was."""
-    with session(json_output) as current:
+    with session(json_output, thrift="try a smaller --duration") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         settings = DecodeSettings(steps, guidance, duration, seed, any_codec)
         run(current, inputs, output_dir, settings=settings, overwrite=overwrite, choice=choice)
@@ -137,7 +137,7 @@ def run(
 
             return decode_file(job, model, settings, show=show)
 
-        batch = run_jobs(jobs, work)
+        batch = run_jobs(current, jobs, work)
     finish(current, batch, *files_table(batch.results, "audio"))
 
 

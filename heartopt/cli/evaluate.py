@@ -59,7 +59,7 @@ def evaluate(
     seeds = _seeds(judge_seeds)
     if bool(inputs) == (suite is not None):
         raise typer.BadParameter("give audio files or --suite, and not both")
-    with session(json_output) as current:
+    with session(json_output, thrift="try a smaller --duration, or shorter songs") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         request = Request(inputs or [], suite, _names(systems), _names(metrics), seeds, mixdown)
         decoding = {"num_steps": num_steps, "guidance_scale": guidance}

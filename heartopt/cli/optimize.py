@@ -54,7 +54,7 @@ def optimize(
     config: options.ConfigOption = None,
 ) -> None:
     """Refine tokens: write NAME.tokens.npy, NAME.tokens.json, NAME.optimized.wav for every song."""
-    with session(json_output) as current:
+    with session(json_output, thrift="try a smaller --duration") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         settings: dict[str, Any] = {"steps": steps, "budget": budget, "seed": seed}
         if duration is not None:
@@ -116,7 +116,7 @@ def run(
             row = row_of(asdict(report))
             return {**row, "start_audio": f"{job.stem}.start.wav"} if extras["keep_start"] else row
 
-        batch = run_jobs(jobs, work)
+        batch = run_jobs(current, jobs, work)
     for row in batch.results:
         if row["result"]["stft"] > row["start"]["stft"]:
             current.note(f"note: {row['input']}: under noise that was not searched, the start is better")

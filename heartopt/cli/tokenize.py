@@ -83,7 +83,7 @@ def run(
             finally:
                 bar.advance(task)
 
-        batch = run_jobs(jobs, work)
+        batch = run_jobs(current, jobs, work)
     finish(current, batch, *files_table(batch.results, "tokens"), skipped=skipped)
 
 

@@ -89,7 +89,7 @@ def train(
 ) -> None:
     """Learn a projection: write best_projection.safetensors, checkpoints and logs."""
     settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
-    with session(json_output) as current:
+    with session(json_output, thrift="try a smaller --batch-size or --max-duration") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         run(current, choice, settings)
 

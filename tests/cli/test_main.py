@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import heartopt as package
-from heartopt.cli import tokenize
+from heartopt.cli import evaluate, tokenize, train
 from heartopt.errors import CodecError
 
 
@@ -64,6 +65,40 @@ def test_an_error_is_one_line_and_exit_code_1(heartopt, monkeypatch: pytest.Monk
     assert ran.one_line_error() == "error: two lines"
     ran = heartopt("tokenize", "x.wav", "-o", "out", "--json")
     assert (ran.code, ran.json) == (1, {"error": "two lines"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA: …"), RuntimeError("DefaultCPUAllocator: can't allocate memory: …")],
+)
+@pytest.mark.parametrize(
+    ("args", "advice"),
+    [
+        (("tokenize", "x.wav", "-o", "out"), "--device"),
+        (("evaluate", "x.wav"), "--duration"),
+        (("train", "--data-dir", "songs", "-o", "out"), "--batch-size or --max-duration"),
+    ],
+)
+def test_out_of_memory_is_one_line_of_advice(
+    heartopt, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], advice: str, error: Exception
+) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    for verb in (tokenize, evaluate, train):
+        monkeypatch.setattr(verb, "run", fail)
+    ran = heartopt(*args)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.one_line_error().startswith("error: out of memory; ") and advice in ran.err
+
+
+def test_other_errors_of_the_program_are_not_hidden(heartopt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(tokenize, "run", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        heartopt("tokenize", "x.wav", "-o", "out")
 
 
 def test_interrupt_is_one_line_and_130(heartopt, monkeypatch: pytest.MonkeyPatch) -> None:

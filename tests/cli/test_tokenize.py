@@ -140,6 +140,26 @@ def test_a_bad_song_does_not_stop_the_others(heartopt, make_song, projection_fil
     assert {path.name for path in out.iterdir()} == {"good.tokens.npy", "good.tokens.json"}
 
 
+def test_a_song_that_is_too_large_does_not_stop_the_others(
+    heartopt, make_song, projection_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [make_song(name, seconds=0.1) for name in ("one.wav", "two.wav")]
+    tokenize_file = tokenize.tokenize_file
+
+    def fail_first(job: Job, *args: Any, **rest: Any) -> dict[str, Any]:
+        if job.source.stem == "one":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return tokenize_file(job, *args, **rest)
+
+    monkeypatch.setattr(tokenize, "tokenize_file", fail_first)
+    ran = heartopt("tokenize", *songs, "-o", tmp_path / "out", "--projection", projection_file, "--json")
+    assert (ran.code, len(ran.json["files"])) == (3, 1)
+    assert ran.json["failed"] == [
+        {"input": str(songs[0]), "error": "out of memory; free some, or choose another --device"}
+    ]
+    assert ran.err.startswith(f"error: {songs[0]}: out of memory")
+
+
 def test_all_songs_bad_is_exit_code_1(heartopt, projection_file: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.wav", "b.wav"):
