@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from heartopt.codec.config import HeartCodecConfig
 from heartopt.codec.embedded import EMBEDDED, embedded_folder
-from heartopt.errors import CodecError
+from heartopt.errors import CodecError, ConfigError
 
 INDEX = "model.safetensors.index.json"
 LAYOUT_PREFIX = "decoder."  # the newer complete layout puts the decoder's tensors below this name
@@ -25,10 +25,14 @@ def locate(name: str | Path, *, revision: str | None = None, local_files_only: b
 
     Raises:
         CodecError: there is no such folder and no such repository, or it cannot be reached.
+        ConfigError: a ``revision`` of what is not on the hub.
     """
+    folder = Path(name)
+    if revision is not None and (str(name) == EMBEDDED or folder.is_dir()):
+        kind = "embedded" if str(name) == EMBEDDED else "a local folder"
+        raise ConfigError(f"codec {name}: is {kind} and has no revision {revision}; give one for a hub id only")
     if str(name) == EMBEDDED:
         return embedded_folder()
-    folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise CodecError(f"codec {folder}: no config.json in this folder")
@@ -42,6 +46,7 @@ def _download(repo: str, *, revision: str | None, local_files_only: bool) -> Pat
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    advice = "check the id's spelling, or name a local folder"
     try:
         folder = snapshot_download(
             repo,
@@ -50,10 +55,11 @@ def _download(repo: str, *, revision: str | None, local_files_only: bool) -> Pat
             allow_patterns=["config.json", "*.safetensors", INDEX],
         )
     except LocalEntryNotFoundError as error:
-        raise CodecError(f"codec {repo}: not in the local cache, and the hub was not reached") from error
+        tried = "asked" if local_files_only else "reached"
+        raise CodecError(f"codec {repo}: not in the local cache, and the hub was not {tried}; {advice}") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CodecError(f"codec {repo}: the hub does not give it: {reason}") from error
+        raise CodecError(f"codec {repo}: the hub does not give it: {reason}; {advice}") from error
     return Path(folder)
 
 

@@ -70,6 +70,7 @@ class HeartCodec(PreTrainedModel):
 
         Raises:
             CodecError: not found, or a tensor is missing, unknown or of another shape.
+            ConfigError: a ``revision`` of what is not on the hub.
         """
         folder = locate(pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only)
         config = read_config(folder)

@@ -170,6 +170,16 @@ def test_an_unknown_codec_while_offline(heartopt, make_song, projection_file: Pa
     ran = heartopt("tokenize", song, "-o", tmp_path / "out", *args)
     assert (ran.code, ran.out) == (1, "")
     assert name in ran.one_line_error()
+    if name == "no/such-codec":
+        assert "not in the local cache" in ran.err and "check the id's spelling, or name a local folder" in ran.err
+
+
+@pytest.mark.parametrize("name", ["mini", "FOLDER"])
+def test_a_revision_of_what_is_not_on_the_hub(heartopt, make_song, tmp_path: Path, name: str) -> None:
+    codec = str(tmp_path) if name == "FOLDER" else name
+    ran = heartopt("tokenize", make_song(), "-o", tmp_path / "out", "--codec", codec, "--revision", "main")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"codec {codec}: " in ran.one_line_error() and "revision main" in ran.err
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "pickle", "another codec's"])
