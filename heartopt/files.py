@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,12 +31,23 @@ def _flush_to_disk(path: Path, flags: int = os.O_RDONLY) -> None:
         os.close(descriptor)
 
 
+def _usual_mode(path: Path) -> int:
+    """The permissions that a new file gets at ``path``, where none is: the umask's, or the folder's own rules."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which becomes ``path`` when the block ends without an error.
 
     The temporary name is hidden and ends with the same suffixes, so that writers which choose a format by
-    suffix choose the same one. Missing parent folders are made. If the block raises, the temporary file is
+    suffix choose the same one. Missing parent folders are made. The file gets the permissions of any new file,
+    whatever its writer gave it (some give theirs to the owner alone). If the block raises, the temporary file is
     removed and whatever was at ``path`` before stays as it was.
 
     Raises:
@@ -47,7 +59,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
+            mode = _usual_mode(temporary)
             yield temporary
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
+                with suppress(OSError):  # not every file system has permissions
+                    temporary.chmod(mode)
             _flush_to_disk(temporary)
             os.replace(temporary, final)
         except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from heartopt.errors import HeartoptError, OutputError
 from heartopt.files import atomic_path, sha256_of, write_json, write_text
@@ -37,6 +40,18 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: Ba
         raise error
     assert final.read_text() == "old"
     assert list(tmp_path.iterdir()) == [final]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_files_get_the_usual_permissions(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": torch.zeros(3)}, temporary)
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [mode, mode]
 
 
 def test_a_block_that_wrote_nothing_is_an_output_error(tmp_path: Path) -> None:
