@@ -29,7 +29,7 @@ AUDIO_SUFFIXES = frozenset(_LOSSLESS + _LOSSY)
 
 
 class FoundFile(NamedTuple):
-    """An input file and where its outputs belong: ``relative`` to an output folder, suffix to be replaced."""
+    """An input file and its name in reports: ``relative`` to the folder that it was found in, and its own."""
 
     path: Path
     relative: Path
@@ -39,8 +39,7 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     """The audio files that ``inputs`` name: files as they are given, folders recursively, in sorted order.
 
     In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached
-    twice is read once. No two results share ``relative`` without its suffix (compared without case): later
-    ones get ``_2``, ….
+    twice is read once. No two results share ``relative`` (compared without case): later ones get ``_2``, ….
 
     Raises:
         AudioError: a path that does not exist, a folder that cannot be listed or has no audio.
@@ -58,7 +57,7 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     unique: list[FoundFile] = []
     for path, relative in dict.fromkeys(found):
         candidate, count = relative, 1
-        while (key := str(candidate.with_suffix("")).casefold()) in taken:
+        while (key := str(candidate).casefold()) in taken:
             count += 1
             candidate = relative.with_name(f"{relative.stem}_{count}{relative.suffix}")
         taken.add(key)

@@ -42,7 +42,15 @@ def tokenize(
 
 
 def audio_jobs(inputs: list[Path], output: Path) -> list[Job]:
-    """One job for each audio file; folders keep their relative paths. Raises AudioError, ConfigError."""
+    """One job for each audio file; folders keep their relative paths.
+
+    Outputs have the file's own name without its suffix: where two files share it, they are refused, since a number
+    put to one would depend on what else is there.
+
+    Raises:
+        AudioError: a path that is not there, a folder without audio.
+        ConfigError: two files for one output.
+    """
     from heartopt.audio import find_audio
 
     found = find_audio(inputs)
