@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,10 +26,15 @@ EVERY = 10
 
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
-    """Append what `LOGGER` says to `folder/training.log` while the block runs."""
+    """Append what `LOGGER` says to `folder/training.log` while the block runs.
+
+    If it says nothing, because the input was refused, neither the file nor a folder made for it stays.
+    """
+    path = folder / LOG
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(folder / LOG, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -42,6 +47,11 @@ def log_file(folder: Path) -> Iterator[None]:
         LOGGER.setLevel(level)
         LOGGER.removeHandler(handler)
         handler.close()
+        with suppress(OSError):  # a folder that holds something stays
+            if path.stat().st_size == 0:
+                path.unlink()
+                for parent in made:
+                    parent.rmdir()
 
 
 class Metrics:

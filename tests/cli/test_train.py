@@ -111,6 +111,8 @@ def test_settings_that_make_no_sense_are_wrong_usage(heartopt, make_song, tmp_pa
 
 def test_no_songs(heartopt, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    ran = heartopt("train", "--data-dir", tmp_path / "in", "-o", tmp_path / "run", *QUICK)
-    assert (ran.code, ran.out) == (1, "")
-    ran.one_line_error()
+    for songs in ("in", "gone"):
+        ran = heartopt("train", "--data-dir", tmp_path / songs, "-o", tmp_path / "runs/first", *QUICK)
+        assert (ran.code, ran.out) == (1, "")
+        ran.one_line_error()
+        assert [path.name for path in tmp_path.iterdir()] == ["in"]

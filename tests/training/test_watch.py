@@ -49,6 +49,14 @@ def test_the_log_is_appended_while_the_block_runs(tmp_path: Path) -> None:
     assert LOGGER.level == level
 
 
+def test_nothing_stays_of_a_log_that_said_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in ("there/run", "there"):
+        with log_file(tmp_path / folder):
+            pass
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
 def test_an_output_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write into"), log_file(tmp_path / "file"):
