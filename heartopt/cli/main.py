@@ -11,6 +11,7 @@ import typer
 
 from heartopt.cli import decode, evaluate, optimize, tokenize, train
 from heartopt.cli.console import exit_code, print_error, quiet_environment, remember_command
+from heartopt.cli.verb import Verb
 from heartopt.errors import HeartoptError
 from heartopt.version import __version__
 
@@ -30,11 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _dashes, "help_option_names": ["-h", "--help"]},
 )
-app.command("tokenize", short_help="Songs to tokens, through an encoder projection.")(tokenize.tokenize)
-app.command("decode", short_help="Tokens to audio, as long as the song was.")(decode.decode)
-app.command("optimize", short_help="Songs to refined tokens, and their sound.")(optimize.optimize)
-app.command("evaluate", short_help="How good tokens are: metrics, controls, reports.")(evaluate.evaluate)
-app.command("train", short_help="A folder of songs to an encoder projection.")(train.train)
+app.command("tokenize", cls=Verb, short_help="Songs to tokens, through an encoder projection.")(tokenize.tokenize)
+app.command("decode", cls=Verb, short_help="Tokens to audio, as long as the song was.")(decode.decode)
+app.command("optimize", cls=Verb, short_help="Songs to refined tokens, and their sound.")(optimize.optimize)
+app.command("evaluate", cls=Verb, short_help="How good tokens are: metrics, controls, reports.")(evaluate.evaluate)
+app.command("train", cls=Verb, short_help="A folder of songs to an encoder projection.")(train.train)
 
 
 def _show_version(wanted: bool) -> None:

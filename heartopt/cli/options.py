@@ -113,6 +113,9 @@ DtypeOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of each random draw.", rich_help_panel=COMMON)]
+UnusedSeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="No effect: nothing is drawn.", rich_help_panel=COMMON)
+]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="One JSON object on standard output.", rich_help_panel=COMMON),

@@ -30,7 +30,7 @@ def tokenize(
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,
     device: options.DeviceOption = "auto",
-    seed: options.SeedOption = 0,
+    seed: options.UnusedSeedOption = 0,
     json_output: options.JsonOption = False,
     config: options.ConfigOption = None,
 ) -> None:

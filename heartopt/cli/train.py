@@ -34,7 +34,11 @@ def train(
     projection_type: Annotated[str, typer.Option("--projection-type", help="linear, conv1d or query.")] = "conv1d",
     hidden_dim: Annotated[int, typer.Option("--hidden-dim", min=1, help="Hidden width.")] = 256,
     latent_dim: Annotated[
-        int | None, typer.Option("--latent-dim", help="256: stereo latents; 128: of the channels' mean.")
+        int | None,
+        typer.Option(
+            "--latent-dim",
+            help="Width of what it reads: the codec's (the channels' mean) or twice that (stereo); default: stereo.",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops a step.")] = 8,
     max_duration: Annotated[

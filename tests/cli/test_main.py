@@ -26,6 +26,18 @@ def test_help_lists_the_verbs_and_loads_no_torch() -> None:
     assert "..." not in ran.stdout.partition("Commands:")[2]  # no verb's help is cut
 
 
+@pytest.mark.parametrize(
+    ("verb", "name"), [("tokenize", "INPUT..."), ("decode", "TOKENS..."), ("evaluate", "[INPUT...]"), ("train", None)]
+)
+def test_help_shows_arguments_as_they_are_named(heartopt, verb: str, name: str | None) -> None:
+    ran = heartopt(verb, "--help")
+    usage = f"Usage: heartopt {verb} [OPTIONS]"
+    assert (ran.code, ran.out.splitlines()[0]) == (0, usage if name is None else f"{usage} {name}")
+    assert "list[Path]" not in ran.out and "\nOptions:\n" in ran.out
+    if name is not None:
+        assert f"\nArguments:\n  {name}  " in ran.out
+
+
 def test_version(heartopt) -> None:
     ran = heartopt("--version")
     assert (ran.code, ran.out.strip()) == (0, f"heartopt {package.__version__}")
