@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+from itertools import pairwise
 
 
 def decode(minutes: float, num_steps: int, duration: float) -> tuple[float, float]:
@@ -29,7 +30,8 @@ def decode(minutes: float, num_steps: int, duration: float) -> tuple[float, floa
         codec.detokenize(codes[..., :10], duration, 1)  # warm up
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
-        samples = sum(block.shape[-1] for block in codec.detokenize_stream(codes, duration=duration, num_steps=num_steps))
+        stream = codec.detokenize_stream(codes, duration=duration, num_steps=num_steps)
+        samples = sum(block.shape[-1] for block in stream)
         seconds = time.perf_counter() - began
     assert samples == frames * codec.samples_per_code
     return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1e3
@@ -56,7 +58,7 @@ def main() -> None:
         }
         for minutes, timed in runs.items()
     ]
-    for shorter, longer in zip(rows, rows[1:], strict=False):
+    for shorter, longer in pairwise(rows):
         longer["time_ratio"] = round(longer["seconds"] / shorter["seconds"], 3)
     print(json.dumps(rows, indent=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from heartopt.errors import ConfigError
@@ -45,7 +46,10 @@ class OptimizeSettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.steps < 0:
             raise ConfigError(f"steps is {self.steps}: give 0 or more")
-        if not 0 < self.learning_rate < float("inf"):
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"learning_rate is {self.learning_rate}: give a positive number")
-        if self.budget is not None and not self.budget > 0:
+        for name in ("commitment", "guidance_scale"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give 0 or a positive number")
+        if self.budget is not None and not 0 < self.budget < math.inf:
             raise ConfigError(f"budget is {self.budget}: give seconds above 0")

@@ -140,6 +140,10 @@ class EncoderProjection(nn.Module):
         self.net = nets[projection_type](latent_dim, hidden_dim, output_dim)
 
     @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
         names = ("latent_dim", "output_dim", "hidden_dim", "projection_type", "latents", "bridge")

@@ -42,8 +42,9 @@ def tokenize_source(source: AudioSource, codec: HeartCodec, projection: EncoderP
         stop = min(start + CHUNK_FRAMES, frames)
         end = min(stop + MARGIN_FRAMES, frames)
         begin = max(min(start - MARGIN_FRAMES, end - CHUNK_FRAMES), 0)
-        features = projection.project(span_latents(codec, source, projection, begin, end)[None])
-        e = codec.flow_matching.project_in(features[:, start - begin : stop - begin])
+        latents = span_latents(codec, source, projection, begin, end)
+        features = projection.project(latents[None].to(projection.device))[:, start - begin : stop - begin]
+        e = codec.flow_matching.project_in(features.to(latents.device))
         pieces.append(codec.flow_matching.quantize(e).codes[0])
     return torch.cat(pieces, dim=-1)
 
