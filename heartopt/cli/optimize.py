@@ -27,7 +27,7 @@ def optimize(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
     output_dir: options.OutputOption,
     projection: options.ProjectionOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimizer steps a window.")] = 200,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimizer steps a window.")] = 100,
     budget: Annotated[
         float | None,
         typer.Option(
