@@ -14,7 +14,7 @@ from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
 from heartopt.errors import AudioError, TokenError
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.window import choose, fit_window, window_target
+from heartopt.optimize.window import BLENDS, blends, choose, fit_window, window_target
 from heartopt.projection import EncoderProjection, tokenize_source
 
 PROBE_STEPS = 3  # the first of them warms up
@@ -33,7 +33,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class WindowReport:
-    """Mean STFT loss of start and result under the selection seeds, and which of them was kept."""
+    """Mean STFT loss of the start and of the best other candidate under the selection seeds; which of them is kept."""
 
     start: float
     result: float
@@ -76,19 +76,18 @@ def optimize_steps(
     for window in plan.windows(frames):
         target = window_target(codec, source, window, codes)
         first, last = window.start + window.context, window.start + window.real
-        e = codec.flow_matching.code_sum(codes[None, :, first:last])[0]
+        start = e = codec.flow_matching.code_sum(codes[None, :, first:last])[0]
         curve = []
         for record in fit_window(codec, target, e, window=window.index, settings=settings):
             e = record.e
             curve.append(record.loss)
             yield Progress(window.index, plan.count(frames), record.step, settings.steps, record.loss)
-        result = codes.clone()
-        result[:, first:last] = codec.flow_matching.quantize(e[None]).codes[0]
+        candidates = [codes, *blends(codec, codes, slice(first, last), start, e)]
         choice = choose(
-            codec, source, window, start=codes, result=result, past=past, overlap=plan.overlap, settings=settings
+            codec, source, window, candidates=candidates, past=past, overlap=plan.overlap, settings=settings
         )
         codes, past = choice.codes, choice.past
-        reports.append(WindowReport(choice.start, choice.result, choice.improved))
+        reports.append(WindowReport(choice.scores[0], min(choice.scores[1:]), choice.kept > 0))
         curves.append(tuple(curve))
     return OptimizeResult(codes.cpu(), start_tokens.cpu(), settings.steps, tuple(reports), tuple(curves))
 
@@ -153,7 +152,7 @@ def _affordable_steps(
 ) -> int:
     """Steps a window that the budget pays for, at least 1: a few steps and a comparison are timed on the first window.
 
-    The comparison is also the measure of judging the song at the end: both decode start and result.
+    The comparison is also the measure of judging start and result at the end: both decode them.
     """
     began = time.perf_counter()
     windows: int = plan.count(codes.shape[-1])
@@ -162,9 +161,11 @@ def _affordable_steps(
     e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
     trial = replace(settings, steps=PROBE_STEPS, budget=None)
     ticks = [time.perf_counter() for _ in fit_window(codec, target, e, window=0, settings=trial)]
-    choose(codec, source, window, start=codes, result=codes, past=None, overlap=plan.overlap, settings=settings)
+    candidates = [codes] * (1 + len(BLENDS))
+    choose(codec, source, window, candidates=candidates, past=None, overlap=plan.overlap, settings=settings)
     ended = time.perf_counter()
-    comparing = (ended - ticks[-1]) * (1 + settings.judge_seeds / settings.select_seeds)
+    judging = 2 * settings.judge_seeds / (len(candidates) * settings.select_seeds)
+    comparing = (ended - ticks[-1]) * (1 + judging)
     step = (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1)
     left = (settings.budget or 0.0) - (ended - began) - windows * comparing
     return max(1, int(left / windows / step))

@@ -19,6 +19,9 @@ from heartopt.optimize.objective import WindowTarget, window_loss
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.seeding import keyed_generator
 
+# Candidates of a window: these shares of the way from the start to the fitted vectors.
+BLENDS = (0.3, 0.6, 1.0)
+
 
 @dataclass(frozen=True)
 class FitStep:
@@ -33,18 +36,15 @@ class FitStep:
 class Choice:
     """The kept codes of a window, and what led to the choice.
 
-    ``codes`` ``[K, F]`` of the whole song; ``start`` and ``result``: mean STFT loss under the selection seeds;
-    ``past`` ``[S, P, C]``: the end of the kept latents, context of the next window under each seed.
+    ``codes`` ``[K, F]`` of the whole song; ``scores``: mean STFT loss of each candidate under the selection seeds, the
+    start first; ``kept``: the number of the kept one; ``past`` ``[S, P, C]``: the end of its latents, context of the
+    next window under each seed.
     """
 
     codes: Tensor
-    start: float
-    result: float
+    scores: tuple[float, ...]
+    kept: int
     past: Tensor
-
-    @property
-    def improved(self) -> bool:
-        return self.result < self.start
 
 
 def window_target(codec: HeartCodec, source: AudioSource, window: Window, codes: Tensor) -> WindowTarget:
@@ -102,32 +102,44 @@ def fit_window(
         yield FitStep(step=step, loss=float(flow_term), e=e.detach().clone())
 
 
+def blends(codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor) -> list[Tensor]:
+    """Whole-song codes ``[K, F]`` with ``frames`` quantized from points on the way from ``start`` to ``fitted``.
+
+    Both ``[f, d]``. The gradient is noisy: where the whole way goes too far, a part of it may still be better.
+    """
+    candidates = []
+    for share in BLENDS:
+        blended = codes.clone()
+        blended[:, frames] = codec.flow_matching.quantize(torch.lerp(start, fitted, share)[None]).codes[0]
+        candidates.append(blended)
+    return candidates
+
+
 @torch.no_grad()
 def choose(
     codec: HeartCodec,
     source: AudioSource,
     window: Window,
     *,
-    start: Tensor,
-    result: Tensor,
+    candidates: list[Tensor],
     past: Tensor | None,
     overlap: int,
     settings: OptimizeSettings,
 ) -> Choice:
-    """Decode a window with both whole-song codes ``[K, F]`` under the selection seeds; keep the lower mean STFT loss.
+    """Decode a window with each of the whole-song codes ``[K, F]``; keep the lowest mean STFT loss.
 
-    ``past`` ``[S, P, C]``: the kept end of the window before, under each seed; ``overlap``: code frames that the
-    next window shares with this one. A tie keeps the start.
+    All candidates meet the same noise, that of the selection seeds. The first one is the start: a tie keeps it.
+    ``past`` ``[S, P, C]``: the kept end of the window before, under each seed; ``overlap``: code frames that the next
+    window shares with this one.
     """
-    seeds, length = settings.select_seeds, window.codes * LATENTS_PER_CODE
+    seeds, length, count = settings.select_seeds, window.codes * LATENTS_PER_CODE, len(candidates)
     generators = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
     noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=drawn) for drawn in generators])
-    codes = torch.stack((start, result)).repeat_interleave(seeds, dim=0)
     latents = codec.window_latents(
-        codes,
+        torch.stack(candidates).repeat_interleave(seeds, dim=0),
         window,
-        noise=noise.repeat(2, 1, 1),
-        context=None if past is None else past.repeat(2, 1, 1),
+        noise=noise.repeat(count, 1, 1),
+        context=None if past is None else past.repeat(count, 1, 1),
         num_steps=settings.num_steps,
         guidance_scale=settings.guidance_scale,
     )
@@ -135,16 +147,16 @@ def choose(
     offset = window.start * codec.samples_per_code
     target = source.read(offset + first, min(offset + last, source.num_samples)).to(latents.device)
     target = target.expand(2, -1)
-    scores = []
+    losses = []
     for item in latents:
         audio = codec.decode_latents(item[None])[0, :, first : first + target.shape[-1]]
-        scores.append(stft_loss(audio, target))
-    means = torch.stack(scores).unflatten(0, (2, seeds)).mean(1).tolist()
-    kept = 1 if means[1] < means[0] else 0
-    tail = window.codes - overlap
+        losses.append(stft_loss(audio, target))
+    scores = torch.stack(losses).unflatten(0, (count, seeds)).mean(1).tolist()
+    kept = scores.index(min(scores))
+    tail = (window.codes - overlap) * LATENTS_PER_CODE
     return Choice(
-        codes=(start, result)[kept],
-        start=means[0],
-        result=means[1],
-        past=latents.unflatten(0, (2, seeds))[kept][:, tail * LATENTS_PER_CODE :],
+        codes=candidates[kept],
+        scores=tuple(scores),
+        kept=kept,
+        past=latents.unflatten(0, (count, seeds))[kept][:, tail:],
     )

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 from heartopt.audio import AudioTensor
 from heartopt.codec.windows import WindowPlan
 from heartopt.optimize import OptimizeSettings
-from heartopt.optimize.window import choose, fit_window, window_target
+from heartopt.optimize.window import blends, choose, fit_window, window_target
 
 FRAMES = 100  # two windows of 93 codes, the second one short
 PLAN = WindowPlan.of_duration(7.44)
@@ -58,17 +58,30 @@ def test_fitting_lowers_the_loss_and_is_repeatable(codec, audio):
     assert losses[-5:].mean() < losses[:5].mean()
 
 
-def test_the_better_codes_are_kept_and_a_tie_keeps_the_start(codec):
+def test_the_best_codes_are_kept_and_a_tie_keeps_the_start(codec):
     source, codes = long_case(codec)
     window = next(PLAN.windows(FRAMES))
-    other = torch.randint(0, 128, (4, FRAMES), generator=torch.Generator().manual_seed(9))
+    others = [torch.randint(0, 128, (4, FRAMES), generator=torch.Generator().manual_seed(n)) for n in (9, 10)]
     settings = OptimizeSettings(duration=7.44, num_steps=2)
     arguments = {"past": None, "overlap": PLAN.overlap, "settings": settings}
-    forward = choose(codec, source, window, start=codes, result=other, **arguments)
-    backward = choose(codec, source, window, start=other, result=codes, **arguments)
-    assert_close(forward.start, backward.result)
+    forward = choose(codec, source, window, candidates=[codes, *others], **arguments)
+    backward = choose(codec, source, window, candidates=[*others, codes], **arguments)
+    assert_close(forward.scores[0], backward.scores[2])
     assert torch.equal(forward.codes, backward.codes)
-    assert forward.improved != backward.improved
-    tie = choose(codec, source, window, start=codes, result=codes.clone(), **arguments)
-    assert not tie.improved
+    assert forward.scores[forward.kept] == min(forward.scores)
+    tie = choose(codec, source, window, candidates=[codes, codes.clone()], **arguments)
+    assert tie.kept == 0
     assert forward.past.shape == (settings.select_seeds, 2 * PLAN.overlap, 256)
+
+
+def test_candidates_lie_on_the_way_from_start_to_fit_and_leave_other_frames_alone(codec):
+    _, codes = long_case(codec)
+    start = codec.flow_matching.code_sum(codes[None, :, 10:20])[0]
+    fitted = start + torch.randn(10, 8, generator=torch.Generator().manual_seed(0))
+    candidates = blends(codec, codes, slice(10, 20), start, fitted)
+    assert torch.equal(candidates[-1][:, 10:20], codec.flow_matching.quantize(fitted[None]).codes[0])
+    distances = [float((codec.flow_matching.code_sum(c[None, :, 10:20])[0] - fitted).norm()) for c in candidates]
+    assert distances == sorted(distances, reverse=True)
+    for candidate in candidates:
+        assert torch.equal(candidate[:, :10], codes[:, :10])
+        assert torch.equal(candidate[:, 20:], codes[:, 20:])
