@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from heartopt.codec.embedded import EMBEDDED, embedded_folder
 from heartopt.errors import CodecError, ConfigError
 
 INDEX = "model.safetensors.index.json"
+TRANSFORMER = ("flow_matching.estimator.", "flow_matching.cond_feature_emb.")
 LAYOUT_PREFIX = "decoder."  # the newer complete layout puts the decoder's tensors below this name
 
 
@@ -137,8 +139,11 @@ def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
+def load_weights(model: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Fill a model that stands on the ``meta`` device with the tensors of ``folder``, all of them and no others.
+
+    ``dtype`` is that of the flow-matching transformer. All else is float32: a rounded residual VQ would choose other
+    codes, a rounded ScalarModel would be heard.
 
     Raises:
         CodecError: a tensor is missing, unknown, or of another shape; the message names the first ones.
@@ -156,7 +161,8 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         if tensor.shape != target.shape:
             misshapen.append(f"{name} {list(tensor.shape)} instead of {list(target.shape)}")
             continue
-        found[name] = tensor.to(target.dtype) if not target.is_floating_point() else tensor
+        floating = dtype if name.startswith(TRANSFORMER) else torch.float32
+        found[name] = tensor.to(floating if target.is_floating_point() else target.dtype)
     missing = [name for name in expected if name not in found]
     for what, names in (("of another shape", misshapen), ("missing", missing), ("unknown", unknown)):
         if names:

@@ -79,11 +79,7 @@ class HeartCodec(PreTrainedModel):
                 codec = cls(config)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise CodecError(f"codec {folder}: config.json describes no codec: {error}") from error
-        load_weights(codec, folder)
-        codec.to(torch.float32)  # type: ignore[arg-type]
-        # The residual VQ never leaves float32: rounded codebooks would choose other codes.
-        for part in (codec.flow_matching.estimator, codec.flow_matching.cond_feature_emb):
-            part.to(dtype)
+        load_weights(codec, folder, dtype)
         codec.config.dtype = dtype
         codec.name = str(pretrained_model_name_or_path)
         codec.folder = folder
