@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-SONG ?= benchmarks/suites/excerpts/nebula.flac
+SONG ?= benchmarks/suites/excerpts/a-new-journey.flac
 WORKERS ?= auto
 
 .PHONY: demo test lint clean
