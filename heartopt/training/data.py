@@ -16,6 +16,7 @@ from heartopt.codec import HeartCodec
 from heartopt.codec.encoding import stereo_latents
 from heartopt.errors import AudioError, ConfigError, HeartoptError
 from heartopt.files import sha256_of
+from heartopt.losses import SILENCE
 from heartopt.training.cache import LatentCache, LatentFile
 from heartopt.training.crops import Song
 from heartopt.training.stopping import Limits, StoppedEarly
@@ -23,8 +24,6 @@ from heartopt.training.stopping import Limits, StoppedEarly
 #: Songs are encoded in pieces of this many latent frames (61.44 s): memory does not grow with their length.
 PIECE = 1536
 MIN_SECONDS = 1.0
-#: Peaks under this (−80 dB of full scale) are silence: nothing can be learnt from it.
-SILENCE = 1e-4
 
 
 @dataclass(frozen=True)
