@@ -1,12 +1,10 @@
 """How good tokens are: metrics, tiers, controls, suites, and the runner that puts them together."""
 
-from heartopt.evaluation.codes import CodeStatistics, code_statistics
-from heartopt.evaluation.metrics import METRICS, measure
 from heartopt.evaluation.results import Difference, Evaluation, Failure, Summary
 from heartopt.evaluation.runner import JUDGE_SEEDS, Progress, evaluate
 from heartopt.evaluation.suites import Song, Suite, load_suite
 from heartopt.evaluation.systems import SYSTEMS
-from heartopt.evaluation.tiers import TIERS, tier
+from heartopt.metrics import METRICS, TIERS, CodeStatistics, code_statistics, measure, tier
 
 __all__ = [
     "JUDGE_SEEDS",

@@ -9,7 +9,7 @@ from typing import Any
 
 from heartopt.evaluation.statistics import Interval, mean_interval, paired_difference
 from heartopt.evaluation.systems import BASELINE, CONTROLS
-from heartopt.evaluation.tiers import TIER_METRIC, tier
+from heartopt.metrics.tiers import TIER_METRIC, tier
 
 Row = Mapping[str, Any]
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
 from heartopt.errors import ConfigError, HeartoptError
-from heartopt.evaluation.codes import code_statistics
-from heartopt.evaluation.metrics import DEFAULT_METRICS, average, check_metrics, measure
 from heartopt.evaluation.results import Evaluation, Failure, Row, differences, summarize
 from heartopt.evaluation.suites import Suite, files_suite, load_suite
 from heartopt.evaluation.systems import (
@@ -28,7 +26,15 @@ from heartopt.evaluation.systems import (
     check_systems,
     default_systems,
 )
-from heartopt.evaluation.tiers import TIER_METRIC, tier
+from heartopt.metrics import (
+    DEFAULT_METRICS,
+    TIER_METRIC,
+    average,
+    check_metrics,
+    code_statistics,
+    measure,
+    tier,
+)
 from heartopt.optimize import OptimizeSettings
 from heartopt.projection import EncoderProjection, check_fits, default_projection
 from heartopt.seeding import keyed_generator

@@ -9,7 +9,7 @@ from typing import Any
 
 from heartopt.evaluation import Difference, Evaluation
 from heartopt.evaluation.systems import CONTROLS
-from heartopt.evaluation.tiers import TIER_METRIC
+from heartopt.metrics.tiers import TIER_METRIC
 
 UNITS: Mapping[str, str] = {
     "stft": "↓",

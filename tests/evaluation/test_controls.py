@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heartopt.evaluation.controls import another_song, matched_noise, random_codes, silence
-from heartopt.evaluation.waveform import si_sdr
+from heartopt.metrics.waveform import si_sdr
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from heartopt.audio import AudioFile
-from heartopt.evaluation.metrics import Metric
-from heartopt.evaluation.perceptual import NOT_INSTALLED, pesq_nb, pesq_wb
+from heartopt.metrics.measuring import Metric
+from heartopt.metrics.perceptual import NOT_INSTALLED, pesq_nb, pesq_wb
 
 EXCERPT = Path(__file__).parents[2] / "benchmarks" / "suites" / "excerpts" / "living-caves.flac"
 

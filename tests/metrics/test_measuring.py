@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from heartopt.errors import AudioError, ConfigError
-from heartopt.evaluation import metrics
-from heartopt.evaluation.metrics import METRICS, average, measure
 from heartopt.losses import mel_distance, stft_log1p, stft_loss
+from heartopt.metrics import measuring
+from heartopt.metrics.measuring import METRICS, average, measure
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -31,14 +31,14 @@ def test_values_are_those_of_the_losses() -> None:
 
 
 def test_long_recordings_are_averaged_over_equal_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "SEGMENT_SECONDS", 0.5)
+    monkeypatch.setattr(measuring, "SEGMENT_SECONDS", 0.5)
     pair = noise(60_000, 1), noise(60_000, 2)
     parts = [float(stft_loss(pair[0][:, a : a + 20_000], pair[1][:, a : a + 20_000])) for a in (0, 20_000, 40_000)]
     assert measure(*pair, ["stft"])["stft"] == pytest.approx(sum(parts) / 3)
 
 
 def test_a_silent_passage_does_not_count_where_losses_are_relative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "SEGMENT_SECONDS", 0.5)
+    monkeypatch.setattr(measuring, "SEGMENT_SECONDS", 0.5)
     estimate, target = noise(48_000, 1), noise(48_000, 2)
     target[:, 24_000:] *= 1e-4
     found = measure(estimate, target, ["stft", "stft_log1p", "mel"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from heartopt.evaluation.waveform import si_sdr
+from heartopt.metrics.waveform import si_sdr
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from heartopt.evaluation.tiers import TIERS, tier
+from heartopt.metrics.tiers import TIERS, tier
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heartopt.errors import TokenError
-from heartopt.evaluation.codes import code_statistics
+from heartopt.metrics.codes import code_statistics
 
 
 def test_closed_forms() -> None:

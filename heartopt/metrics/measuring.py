@@ -11,8 +11,8 @@ from torch import Tensor
 from heartopt import losses
 from heartopt.audio import SAMPLE_RATE
 from heartopt.errors import AudioError, ConfigError
-from heartopt.evaluation.perceptual import pesq_nb, pesq_wb
-from heartopt.evaluation.waveform import si_sdr
+from heartopt.metrics.perceptual import pesq_nb, pesq_wb
+from heartopt.metrics.waveform import si_sdr
 
 SEGMENT_SECONDS = 30.0
 
