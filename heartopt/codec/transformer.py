@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +85,13 @@ class Block(nn.Module):
         return y
 
 
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast switched off; not every device has it (`meta` has not)."""
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
 class TimestepEmbedding(nn.Module):
     """Two linear layers over the sinusoids of ``1000 · t``: ``[B]`` -> ``[B, dim]``."""
 
@@ -97,9 +105,10 @@ class TimestepEmbedding(nn.Module):
         frequency = ROPE_BASE ** (-torch.arange(half, device=t.device, dtype=torch.float32) / half)
         angle = 1000 * t.float()[:, None] * frequency
         waves = torch.cat((angle.cos(), angle.sin()), dim=-1)
-        # In float32 whatever the weights are: every block is modulated by this, and it costs nothing.
-        hidden = F.silu(F.linear(waves, self.linear_1.weight.float(), self.linear_1.bias.float()))
-        embedding = F.linear(hidden, self.linear_2.weight.float(), self.linear_2.bias.float())
+        # In float32 whatever the weights or autocast say: every block is modulated by this, and it costs nothing.
+        with _without_autocast(t.device.type):
+            hidden = F.silu(F.linear(waves, self.linear_1.weight.float(), self.linear_1.bias.float()))
+            embedding = F.linear(hidden, self.linear_2.weight.float(), self.linear_2.bias.float())
         return embedding.to(self.linear_1.weight.dtype)
 
 
