@@ -87,21 +87,21 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     JSON has no NaN and no infinity: such numbers are written as ``null``. Paths are written as strings, NumPy
     and torch scalars as numbers. Raises OutputError; TypeError for what JSON cannot hold.
     """
-    write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _plain(obj: Any) -> Any:
+def plain(obj: Any) -> Any:
     """``obj`` in JSON's own types, with NaN and infinities as None."""
     if isinstance(obj, Mapping):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        return {str(key): plain(value) for key, value in obj.items()}
     if isinstance(obj, (list, tuple)):
-        return [_plain(value) for value in obj]
+        return [plain(value) for value in obj]
     if isinstance(obj, os.PathLike):
         return os.fspath(obj)
     if isinstance(obj, float):
         return float(obj) if math.isfinite(obj) else None
     if not isinstance(obj, (str, int)) and hasattr(obj, "item"):
-        return _plain(obj.item())
+        return plain(obj.item())
     return obj
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from heartopt.codec.embedded import EMBEDDED, embedded_folder
 from heartopt.errors import CheckpointError
-from heartopt.files import atomic_path, write_json
+from heartopt.files import atomic_path, plain, write_json
 from heartopt.projection.network import EncoderProjection
+from heartopt.projection.report_checkpoint import REPORT_SUFFIXES, read_report_checkpoint
+from heartopt.projection.restoring import restored
 
 if TYPE_CHECKING:
     from heartopt.codec.model import HeartCodec
@@ -30,16 +31,18 @@ def save_projection(projection: EncoderProjection, path: str | Path, card: dict[
     """
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in projection.state_dict().items()}
-    header = {"format": "pt", SETTINGS_KEY: json.dumps(projection.settings), CARD_KEY: json.dumps(card)}
+    header = {"format": "pt", SETTINGS_KEY: json.dumps(projection.settings), CARD_KEY: json.dumps(plain(card))}
+    # Serialized in memory: a full disk is then an OSError like any other, not an error of the library's own.
+    data = save(tensors, metadata=header)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(data)
     write_json(path.with_suffix(".json"), {"projection": projection.settings, **card})
 
 
 def load_projection(path: str | Path) -> EncoderProjection:
     """Read a projection in eval mode from heartopt's safetensors or from a report's ``.pt`` checkpoint.
 
-    Report checkpoints are unpickled for weights only, and set ``latents="pre_tanh"``.
+    Of a ``.pt``, the report's own or one that heartopt wrote for its scripts, see `read_report_checkpoint`.
 
     Raises:
         CheckpointError: missing, damaged, unsafe, or of a layout that heartopt does not know.
@@ -47,16 +50,10 @@ def load_projection(path: str | Path) -> EncoderProjection:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"projection {path}: no such file")
-    report = path.suffix in (".pt", ".pth", ".ckpt")
-    state, settings, fingerprint = _read_report(path) if report else _read_safetensors(path)
-    try:
-        projection = EncoderProjection(**settings)
-        projection.load_state_dict(state)
-        projection.codec_fingerprint = fingerprint
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"projection {path}: its tensors do not fit its settings: {reason}") from error
-    return projection.requires_grad_(False).eval()
+    if path.suffix in REPORT_SUFFIXES:
+        return read_report_checkpoint(path).projection
+    state, settings, fingerprint = _read_safetensors(path)
+    return restored(path, settings, state, fingerprint)
 
 
 def default_projection(codec: HeartCodec) -> EncoderProjection:
@@ -99,31 +96,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             settings, card = json.loads(header[SETTINGS_KEY]), json.loads(header.get(CARD_KEY, "{}"))
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return state, settings, card.get("fingerprint")
-    except KeyError as error:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return state, dict(settings), dict(card).get("fingerprint")
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"projection {path}: these safetensors are not a heartopt projection") from error
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"projection {path}: not readable as safetensors: {error}") from error
-
-
-def _read_report(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], None]:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(f"projection {path}: not a checkpoint that loads safely (weights only)") from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"projection {path}: holds a {type(checkpoint).__name__}, not a checkpoint")
-    state = checkpoint.get("projection_state_dict", checkpoint)
-    first = state.get("net.0.weight") if isinstance(state, dict) else None
-    last = state.get("net.6.weight") if isinstance(state, dict) else None
-    if not isinstance(first, torch.Tensor) or not isinstance(last, torch.Tensor):
-        raise CheckpointError(f"projection {path}: no projection_state_dict of the training report's layout in it")
-    settings = {
-        "latent_dim": first.shape[1],
-        "hidden_dim": first.shape[0],
-        "output_dim": last.shape[0],
-        "projection_type": "conv1d" if first.ndim == 3 else "linear",
-        "latents": "pre_tanh",
-    }
-    return state, settings, None

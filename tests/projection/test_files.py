@@ -1,5 +1,6 @@
+import errno
 import json
-import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from heartopt import HeartCodec
-from heartopt.errors import CheckpointError
+from heartopt.errors import CheckpointError, OutputError
 from heartopt.projection import (
     EncoderProjection,
     check_fits,
@@ -34,19 +35,35 @@ def test_a_saved_projection_comes_back(kind, tmp_path):
     assert again.codec_fingerprint == "f" * 64
 
 
-def test_a_poisoned_pickle_is_refused_and_never_run(tmp_path):
-    flag = tmp_path / "ran"
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    projection = EncoderProjection(128, 64, 32)
+    with torch.no_grad():
+        projection.net[3].bias[2] = torch.nan
+    save_projection(projection, tmp_path / "p.safetensors", {})
+    with pytest.raises(CheckpointError, match=r"not finite in net\.3\.bias"):
+        load_projection(tmp_path / "p.safetensors")
 
-    class Poison:
-        def __reduce__(self):
-            return (open, (str(flag), "w"))
 
-    (tmp_path / "bad.pt").write_bytes(pickle.dumps(Poison()))
-    torch.save({"projection_state_dict": Poison()}, tmp_path / "worse.pt")
-    for name in ("bad.pt", "worse.pt"):
-        with pytest.raises(CheckpointError, match="loads safely"):
-            load_projection(tmp_path / name)
-    assert not flag.exists()
+def test_a_loaded_projection_outlives_its_file(tmp_path):
+    projection = EncoderProjection(128, 64, 32)
+    save_projection(projection, tmp_path / "p.safetensors", {})
+    again = load_projection(tmp_path / "p.safetensors")
+    (tmp_path / "p.safetensors").write_bytes(b"")  # in place: a mapped file would be gone now
+    assert torch.equal(again.net[0].weight, projection.net[0].weight)
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "p.safetensors"
+    save_projection(EncoderProjection(128, 64, 32), path, {})
+    before = path.read_bytes()
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        save_projection(EncoderProjection(128, 64, 32), path, {})
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -55,6 +72,17 @@ def test_a_poisoned_pickle_is_refused_and_never_run(tmp_path):
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"\x00" * 40), "not readable as safetensors"),
         (lambda path: save_file({"a": torch.zeros(1)}, path), "not a heartopt projection"),
+        *(
+            (
+                lambda path, header=header: save_file({"a": torch.zeros(1)}, path, metadata=header),
+                "not a heartopt projection|not readable",
+            )
+            for header in (
+                {"heartopt_projection": "[1]"},
+                {"heartopt_projection": "{}", "heartopt_card": "3"},
+                {"heartopt_projection": "{"},
+            )
+        ),
         (
             lambda path: save_file(
                 {"net.0.weight": torch.zeros(3)},
