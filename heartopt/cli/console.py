@@ -101,6 +101,11 @@ class Session:
         """A line for the person who waits, on standard error."""
         print(message, file=sys.stderr)
 
+    @property
+    def stderr(self) -> Console:
+        """Standard error, for whatever is shown while the command runs."""
+        return _console(sys.stderr)
+
     def progress(self) -> Progress:
         """A progress bar on standard error, with room for a `detail`; nothing where that is no terminal."""
         return Progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,18 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise HeartoptError("--device mps: torch finds no Metal device here; use --device cpu")
     return device
+
+
+def local_device(name: str) -> str:
+    """The device of this process where several share a machine: `cuda` becomes the one of its local rank, and so does
+    `auto` where there is one.
+    """
+    import torch
+
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None or not (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
+        return name
+    return f"cuda:{rank}"
 
 
 def check_duration(seconds: float | None) -> None:

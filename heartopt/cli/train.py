@@ -6,82 +6,77 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from heartopt.cli import options
+from heartopt.cli import train_options as flags
 from heartopt.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Session, command_line, session
-from heartopt.cli.loading import CodecChoice
+from heartopt.cli.loading import CodecChoice, local_device, pick_device
+from heartopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heartopt.training.data import SongReady
-    from heartopt.training.loop import StepRecord
-    from heartopt.training.train import TrainResult
-    from heartopt.training.validation import ValidationRecord
+    import torch
 
-DATA_HELP = "Folder of songs (searched through), or a list of them (.txt, .tsv)."
-VAL_HELP = "Held-out songs, in the same way; default: a tenth of the songs."
+    from heartopt.training.train import TrainResult
 
 
 def train(
-    data_dir: Annotated[Path, typer.Option("--data-dir", help=DATA_HELP, metavar="PATH")],
-    output_dir: options.OutputOption,
-    val_dir: Annotated[Path | None, typer.Option("--val-dir", help=VAL_HELP, metavar="PATH")] = None,
-    projection_type: Annotated[str, typer.Option("--projection-type", help="linear, conv1d or query.")] = "conv1d",
-    hidden_dim: Annotated[int, typer.Option("--hidden-dim", min=1, help="Hidden width.")] = 256,
-    latent_dim: Annotated[
-        int | None,
-        typer.Option(
-            "--latent-dim",
-            help="Width of what it reads: the codec's (the channels' mean) or twice that (stereo); default: stereo.",
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Crops a step.")] = 8,
-    max_duration: Annotated[
-        float | None,
-        typer.Option(
-            "--max-duration", help="Seconds of a crop; default: the codec's window.", callback=options.check_finite
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in steps, or …")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="… in epochs; 100 epochs by default.")] = None,
-    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.", callback=options.check_finite)] = 1e-3,
-    warmup_steps: Annotated[int, typer.Option("--warmup-steps", min=0, help="Steps up to it.")] = 100,
-    grad_clip: Annotated[
-        float, typer.Option("--grad-clip", help="Bound of the gradient's norm.", callback=options.check_finite)
-    ] = 0.5,
-    weight_decay: Annotated[
-        float, typer.Option("--weight-decay", help="AdamW's decay.", callback=options.check_finite)
-    ] = 0.01,
-    commitment_weight: Annotated[
-        float, typer.Option("--commitment-weight", help="Weight of the commitment term.", callback=options.check_finite)
-    ] = 0.25,
-    init: Annotated[
-        str, typer.Option("--init", help="codebook: begin at the codebooks' mean and scale; random: do not.")
-    ] = "codebook",
-    val_interval: Annotated[
-        float, typer.Option("--val-interval", help="Epochs between validations.", callback=options.check_finite)
-    ] = 1.0,
-    val_samples: Annotated[int, typer.Option("--val-samples", min=1, help="Held-out crops.")] = 16,
-    save_interval: Annotated[int, typer.Option("--save-interval", min=1, help="Steps between checkpoints.")] = 100,
-    resume: Annotated[str | None, typer.Option("--resume", help="auto, or a checkpoint to go on from.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
-    max_seconds_per_song: Annotated[
-        float | None,
-        typer.Option("--max-seconds-per-song", help="Of each song, from its middle.", callback=options.check_finite),
-    ] = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option("--cache-dir", help="Of latents; default $HEARTOPT_CACHE or ~/.cache/heartopt."),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", help="Seconds after which the run saves and stops.", callback=options.check_finite),
-    ] = None,
+    data_dir: flags.DataDir,
+    val_dir: flags.ValDir = None,
+    output_dir: flags.OutputDir = Path("encoder_projection_fast"),
+    max_duration: flags.MaxDuration = None,
+    max_seconds_per_song: flags.MaxSecondsPerSong = None,
+    projection_type: flags.ProjectionType = "conv1d",
+    hidden_dim: flags.HiddenDim = 256,
+    latent_dim: flags.LatentDim = None,
+    latents: flags.Latents = "tanh",
+    init: flags.Init = "codebook",
+    objective: flags.Objective = "flow",
+    quantizer: flags.Quantizer = "straight-through",
+    dither: flags.Dither = 0.0,
+    top_k: flags.TopK = 64,
+    temp_start: flags.TempStart = 1.0,
+    temp_end: flags.TempEnd = 0.1,
+    entropy_weight: flags.EntropyWeight = 0.1,
+    revival: flags.Revival = 0.1,
+    distill_tokens: flags.DistillTokens = None,
+    ode_steps: flags.OdeSteps = 4,
+    batch_size: flags.BatchSize = 8,
+    accumulate: flags.Accumulate = 1,
+    steps: flags.Steps = None,
+    epochs: flags.Epochs = None,
+    lr: flags.LearningRate = 1e-3,
+    find_lr: flags.FindLr = False,
+    warmup_steps: flags.WarmupSteps = 2000,
+    weight_decay: flags.WeightDecay = 0.01,
+    commitment_weight: flags.CommitmentWeight = 0.25,
+    mel_weight: flags.MelWeight = 0.5,
+    l2_weight: flags.L2Weight = 0.001,
+    include_phase: flags.IncludePhase = False,
+    highfreq_weight: flags.HighfreqWeight = 0.0,
+    grad_clip: flags.GradClip = 0.5,
+    use_amp: flags.UseAmp = None,
+    amp_dtype: flags.AmpDtype = None,
+    gradient_checkpointing: flags.GradientCheckpointing = False,
+    val_interval: flags.ValInterval = 5.0,
+    val_crops: flags.ValCrops = 16,
+    num_val_samples: flags.NumValSamples = 5,
+    val_detokenize_steps: flags.ValDetokenizeSteps = 20,
+    val_diffusion_steps: flags.ValDiffusionSteps = 16,
+    deshimmer: flags.Deshimmer = False,
+    save_interval: flags.SaveInterval = 10.0,
+    keep: flags.Keep = 3,
+    resume: flags.Resume = None,
+    overwrite: flags.Overwrite = False,
+    cache_dir: flags.CacheDir = None,
+    cache_size: flags.CacheSize = 64.0,
+    no_cache: flags.NoCache = False,
+    num_workers: flags.NumWorkers = 4,
+    budget: flags.Budget = None,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,
@@ -91,31 +86,43 @@ def train(
     json_output: options.JsonOption = False,
     config: options.ConfigOption = None,
 ) -> None:
-    """Learn a projection: write best_projection.safetensors, checkpoints and logs."""
+    """Learn a projection: write the best one, checkpoints, decoded clips, curves and logs."""
     settings = {key: value for key, value in locals().items() if key not in _NOT_SETTINGS}
-    with session(json_output, thrift="try a smaller --batch-size or --max-duration") as current:
-        choice = CodecChoice(codec, revision, local_files_only, device, dtype)
-        run(current, choice, settings)
+    settings |= {"temperature": (temp_start, temp_end), "use_cache": not no_cache, "latents": latents.replace("-", "_")}
+    with session(json_output, thrift=THRIFT) as current:
+        settings["precision"] = _precision(use_amp, amp_dtype)
+        choice = CodecChoice(codec, revision, local_files_only, "cpu", dtype)
+        run(current, choice, pick_device(local_device(device)), settings)
 
 
-_NOT_SETTINGS = {"codec", "revision", "local_files_only", "device", "dtype", "json_output", "config"}
+def _precision(use_amp: bool | None, amp_dtype: str | None) -> str | None:
+    """What both flags come to; None is the library's own choice. Raises ConfigError."""
+    if use_amp is False and amp_dtype is not None:
+        raise ConfigError("--no-amp and --amp-dtype are both given: give one of the two")
+    if use_amp is None:
+        return amp_dtype
+    return (amp_dtype or "bfloat16") if use_amp else "float32"
 
 
-def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None:
-    """Train, print what came of it; Ctrl-C saves after the song or step at hand. Raises typer.Exit 130 after that."""
+#: The training report's advice.
+THRIFT = "try --batch-size 2 with --grad-accum 4, --max-duration 3, --gradient-checkpointing, or --no-amp"
+_NOT_SETTINGS = {
+    *("codec", "revision", "local_files_only", "device", "dtype", "json_output", "config"),
+    *("temp_start", "temp_end", "no_cache", "use_amp", "amp_dtype", "val_diffusion_steps"),
+}
+
+
+def run(current: Session, choice: CodecChoice, device: torch.device, settings: dict[str, Any]) -> None:
+    """Train, print what came of it. A signal saves after the song or step at hand; raises typer.Exit 130 after that."""
+    from heartopt.cli.train_view import TrainView
     from heartopt.training.stopping import StoppedEarly
     from heartopt.training.train import train as train_projection
 
-    model = choice.load()
+    model = choice.load()  # into the machine's memory: training puts what it needs on the device
     try:
-        with current.progress() as bar, _stop_on_interrupt(current) as stop:
+        with TrainView(current.stderr) as view, _stop_on_signal(current) as stop:
             result = train_projection(
-                codec=model,
-                device=model.scalar_device,
-                command=command_line(),
-                progress=Report(bar),
-                stop=stop,
-                **settings,
+                codec=model, device=device, command=command_line(), progress=view, stop=stop, **settings
             )
     except StoppedEarly as early:
         if early.ended != "stopped":
@@ -123,6 +130,8 @@ def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None
         current.result({"error": str(early)})
         current.note(str(early))
         raise typer.Exit(EXIT_INTERRUPTED) from early
+    if not result.main:
+        return
     current.result(_record(result), _table(result))
     if result.ended != "done":
         current.note(f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto")
@@ -133,44 +142,25 @@ def run(current: Session, choice: CodecChoice, settings: dict[str, Any]) -> None
 
 
 @contextmanager
-def _stop_on_interrupt(current: Session) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the loop to save and stop, the second one interrupts as usual."""
+def _stop_on_signal(current: Session) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM asks the loop to save and stop, the second one acts as usual."""
     asked = False
 
     def ask(_signal: int, _frame: object) -> None:
         nonlocal asked
         asked = True
-        signal.signal(signal.SIGINT, previous)
-        current.note("stopping after this song or step (Ctrl-C again: at once)")
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        current.note("stopping after this song or step (once more: at once)")
 
-    previous = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, ask)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, ask)
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-class Report:
-    """Shows on a progress bar what the training loop tells."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self.songs = bar.add_task("reading songs", total=None, detail="")
-        self.steps = bar.add_task("training", total=None, detail="", visible=False)
-        self.held_out = ""
-
-    def __call__(self, event: SongReady | StepRecord | ValidationRecord) -> None:
-        from heartopt.training.data import SongReady
-        from heartopt.training.loop import StepRecord
-
-        if isinstance(event, SongReady):
-            self.bar.update(self.songs, completed=event.done, total=event.total, detail=event.name)
-        elif isinstance(event, StepRecord):
-            detail = f"flow {event.flow:.3f}{self.held_out}"
-            self.bar.update(self.steps, completed=event.step, total=event.steps, detail=detail, visible=True)
-        else:
-            self.held_out = f"  held out {event.flow:.3f}"
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _record(result: TrainResult) -> dict[str, Any]:
@@ -183,7 +173,10 @@ def _record(result: TrainResult) -> dict[str, Any]:
         "steps": result.steps,
         "best_step": result.best_step,
         "best_flow": result.best_flow,
+        "best_stft": result.best_stft,
+        "best_stft_step": result.best_stft_step,
         "held_out": [{"step": record.step, "flow": record.flow} for record in result.validations],
+        "clips": [{"step": record.step, "tier": record.tier, **record.metrics} for record in result.clips],
         "songs": result.songs,
         "hours": result.hours,
         "skipped_steps": result.skipped_steps,
@@ -206,4 +199,7 @@ def _table(result: TrainResult) -> Table:
         first = result.validations[0]
         table.add_row("held-out flow loss", f"{first.flow:.4f} (step {first.step}) -> {result.best_flow:.4f}")
     table.add_row("best after step", str(result.best_step))
+    if result.clips and result.clips[-1].metrics:
+        last = result.clips[-1]
+        table.add_row("decoded clips", f"STFT {last.metrics['stft']:.3f} ({last.tier}), mel {last.metrics['mel']:.3f}")
     return table

@@ -7,6 +7,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from heartopt.cli.options import COMMON
+
 # Some versions of Typer put a name that has its dots into braces or brackets, and give it dots again.
 _DECORATED = re.compile(r"(?:\{(\w+\.\.\.)\}|\[(\[\w+\.\.\.\])\])\.\.\.")
 
@@ -19,14 +21,19 @@ class Verb(TyperCommand):
         return [_DECORATED.sub(lambda match: match[1] or match[2], piece) for piece in pieces]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, then options, each with its help."""
-        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        """Arguments, then options under the heading of their panel, each with its help."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
-                kind = param.param_type_name
-                rows[kind].append((param.metavar or record[0], record[1]) if kind == "argument" else record)
-        for title, kind in (("Arguments", "argument"), ("Options", "option")):
-            if rows[kind]:
+            if record is None:
+                continue
+            if param.param_type_name == "argument":
+                sections["Arguments"].append((param.metavar or record[0], record[1]))
+            else:
+                panel = getattr(param, "rich_help_panel", None) or (COMMON if param.name == "help" else "Options")
+                sections.setdefault(panel, []).append(record)
+        own = {title: rows for title, rows in sections.items() if title != COMMON}
+        for title, rows in (*own.items(), (COMMON, sections.get(COMMON, []))):
+            if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows[kind])
+                    formatter.write_dl(rows)

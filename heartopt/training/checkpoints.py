@@ -1,19 +1,20 @@
 """The whole state of a run in one safetensors file: tensors, and the rest as JSON in its header. Never a
 pickle.
 
-One file, renamed into place, so a crash leaves the old state or the new one. No random state is kept: draws
-are keyed by (seed, step). A readable copy of the header lies beside it.
+One file, renamed into place, so a crash leaves the old state or the new one. No random state and no place in the
+order of songs is kept: both follow from the seed and the step. A readable copy of the header lies beside it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from heartopt.codec import HeartCodec
@@ -23,9 +24,16 @@ from heartopt.training.loop import TrainState
 from heartopt.training.settings import TrainSettings
 
 LATEST = "latest.safetensors"
-FORMAT = "heartopt training state 1"
+EPOCH_NAME = "checkpoint_epoch{:04d}.safetensors"
+EPOCH_PATTERN = "checkpoint_epoch*.safetensors"
+FORMAT = "heartopt training state 2"
 #: Settings that fix the shape and meaning of the weights: a run cannot go on with others.
-FIXED = ("projection_type", "hidden_dim", "latent_dim")
+FIXED = ("projection_type", "hidden_dim", "latent_dim", "latents")
+
+
+#: Of `TrainState`: numbers that are kept as they are, and ones that are infinite until there is one.
+COUNTERS = ("step", "skipped", "skipped_in_a_row", "best_step", "best_stft_step")
+RECORDS = ("best_flow", "best_stft")
 
 
 def save_state(path: Path, state: TrainState, *, settings: TrainSettings, codec: HeartCodec, songs: str) -> None:
@@ -33,7 +41,8 @@ def save_state(path: Path, state: TrainState, *, settings: TrainSettings, codec:
 
     `songs`: a digest of what is trained on. Raises OutputError.
     """
-    tensors = {f"projection.{name}": tensor for name, tensor in state.projection.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    tensors["usage"] = state.usage
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     header = {
@@ -41,21 +50,29 @@ def save_state(path: Path, state: TrainState, *, settings: TrainSettings, codec:
         "codec": codec.name,
         "fingerprint": codec.fingerprint(),
         "settings": settings.as_dict(),
-        "latents": state.projection.latents,
+        "scaler": state.scaler.state_dict(),
         "songs": songs,
-        "step": state.step,
-        "skipped": state.skipped,
-        "skipped_in_a_row": state.skipped_in_a_row,
-        "best_flow": state.best_flow if state.best_step >= 0 else None,
-        "best_step": state.best_step,
+        **{name: getattr(state, name) for name in COUNTERS},
+        **{name: _finite(getattr(state, name)) for name in RECORDS},
     }
+    # Serialized in memory: a full disk is then an OSError like any other, not an error of the library's own.
+    data = save(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
+        metadata={"heartopt": json.dumps(header)},
+    )
     with atomic_path(path) as aside:
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
-            aside,
-            metadata={"heartopt": json.dumps(header)},
-        )
+        aside.write_bytes(data)
     write_json(path.with_suffix(".json"), header)
+
+
+def save_epoch(
+    folder: Path, epoch: int, keep: int, state: TrainState, *, settings: TrainSettings, codec: HeartCodec, songs: str
+) -> None:
+    """`save_state` under the epoch's name in `folder`; of such files the newest `keep` stay. Raises OutputError."""
+    save_state(folder / EPOCH_NAME.format(epoch), state, settings=settings, codec=codec, songs=songs)
+    for path in sorted(folder.glob(EPOCH_PATTERN), key=lambda path: (len(path.name), path.name))[:-keep]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -72,7 +89,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path}: not a training state that can be read ({error}); "
             "resume from a latest.safetensors of heartopt train"
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not _is_header(header):
         raise CheckpointError(
             f"{path}: safetensors, but no training state of heartopt train; give a latest.safetensors"
         )
@@ -97,31 +114,55 @@ def restore_state(
         raise CheckpointError(
             f"{path}: trained with another codec ({header['codec']}) than {codec.name}; start a new run"
         )
-    before, now = header["settings"], settings.as_dict()
-    for name, was, wanted in [
-        *((name, before.get(name), now[name]) for name in FIXED),
-        ("latents", header["latents"], state.projection.latents),
-    ]:
-        if was != wanted:
-            raise CheckpointError(f"{path}: trained with {name} {was}, not {wanted}; use that, or start a new run")
-    try:
-        state.projection.load_state_dict(
-            {name.removeprefix("projection."): t for name, t in tensors.items() if name.startswith("projection.")}
+    before, now = header["settings"], json.loads(json.dumps(settings.as_dict()))
+    for name in FIXED:
+        if before.get(name) != now[name]:
+            raise CheckpointError(
+                f"{path}: trained with {name} {before.get(name)}, not {now[name]}; use that, or start a new run"
+            )
+    if ("bypass" in before["objective"]) != ("bypass" in now["objective"]):
+        raise CheckpointError(
+            f"{path}: trained with objective {', '.join(before['objective'])}, not {', '.join(now['objective'])}; "
+            "only one of them has bypass' decoder: use that, or start a new run from its projection with --init"
         )
+    try:
+        state.model.load_state_dict(
+            {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        )
+        state.usage.copy_(tensors["usage"])
+        if header["scaler"]:
+            state.scaler.load_state_dict(header["scaler"])
         _restore_optimizer(state.optimizer, tensors)
+        for name in COUNTERS:
+            setattr(state, name, header[name])
+        for name in RECORDS:
+            setattr(state, name, math.inf if header[name] is None else header[name])
     except (RuntimeError, LookupError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: does not fit this projection ({reason}); start a new run") from error
-    state.step, state.skipped = header["step"], header["skipped"]
-    state.skipped_in_a_row = header["skipped_in_a_row"]
-    if header["best_flow"] is not None:
-        state.best_flow, state.best_step = header["best_flow"], header["best_step"]
     changes = [
         f"{name} was {before.get(name)} and is now {value}" for name, value in now.items() if before.get(name) != value
     ]
     if header["songs"] != songs:
         changes.append("the training songs are not the same as before")
     return changes
+
+
+def _is_header(header: object) -> bool:
+    """Whether it says all that `save_state` writes."""
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return False
+    settings = header.get("settings")
+    return (
+        {"codec", "fingerprint", "scaler", "songs", *RECORDS} <= header.keys()
+        and all(type(header.get(name)) is int for name in COUNTERS)
+        and isinstance(settings, dict)
+        and isinstance(settings.get("objective"), dict)
+    )
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _restore_optimizer(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:

@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.nn.utils import parametrize
-
-from heartopt.audio import SAMPLE_RATE, AudioFile, AudioSource, FoundFile, find_audio
+from heartopt.audio import SAMPLE_RATE, FoundFile, find_audio
 from heartopt.codec import HeartCodec
-from heartopt.codec.encoding import stereo_latents
-from heartopt.errors import AudioError, ConfigError, HeartoptError
-from heartopt.files import sha256_of
-from heartopt.losses import SILENCE
-from heartopt.training.cache import LatentCache, LatentFile
+from heartopt.codec.encoding import Stretch
+from heartopt.errors import AudioError, ConfigError, HeartoptError, OutputError, TokenError
+from heartopt.training.audio_entry import AudioEntryWriter
+from heartopt.training.cache import LatentCache
 from heartopt.training.crops import Song
+from heartopt.training.encodings import LATENTS_ONLY, Encoding, Needs, UnsuitableSong, encode_stretches
+from heartopt.training.prefetch import read_ahead
+from heartopt.training.reading import MIN_SECONDS, Known, Piece, Wanted, read_song
 from heartopt.training.stopping import Limits, StoppedEarly
 
-#: Songs are encoded in pieces of this many latent frames (61.44 s): memory does not grow with their length.
-PIECE = 1536
-MIN_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What a projection reads: the latents of the channels' mean or of left | right, after the tanh.
-
-    `max_seconds`: only that much of each song, from its middle; None is all of it.
-    """
-
-    mono: bool
-    max_seconds: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Part of the cache entry's name."""
-        part = "whole" if self.max_seconds is None else f"{self.max_seconds:g}s"
-        return f"{'mean' if self.mono else 'stereo'}-tanh-{part}"
-
-    @property
-    def target(self) -> Encoding:
-        """What the decoder is trained towards: always stereo."""
-        return Encoding(mono=False, max_seconds=self.max_seconds)
-
-
-class UnsuitableSong(AudioError):
-    """A song that can be read, but that nothing can be learnt from."""
+__all__ = [
+    "MIN_SECONDS", "Encoding", "Library", "Needs", "Skipped", "SongReady", "UnsuitableSong", "find_songs", "prepare",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,118 +88,108 @@ def find_songs(source: Path) -> list[FoundFile]:
     ]
 
 
-@torch.no_grad()
-def encode_song(source: AudioSource, codec: HeartCodec, encodings: Sequence[Encoding]) -> dict[Encoding, Tensor]:
-    """Each encoding's latents `[L, C]` of one song, read once; all encodings cover the same part of it.
-
-    Pieces are read with the encoder's whole receptive field before them, so the result is that of one piece.
-
-    Raises:
-        UnsuitableSong: silent.
-        AudioError: unreadable, or with latents that are not finite.
-    """
-    (limit,) = {encoding.max_seconds for encoding in encodings}
-    start, stop = _part(source.num_samples, limit, codec.samples_per_code)
-    context = codec.scalar_model.encoder_context
-    context += context % 2
-    pieces: dict[Encoding, list[Tensor]] = {encoding: [] for encoding in encodings}
-    peak = 0.0
-    for first in range(start, stop, PIECE * codec.hop):
-        begin = max(0, first - context * codec.hop)
-        audio = source.read(begin, min(stop, first + PIECE * codec.hop))
-        peak = max(peak, float(audio[:, first - begin :].abs().max()))
-        with parametrize.cached():  # weight norm once a piece, not once a chunk
-            for encoding in encodings:
-                heard = audio.mean(0, keepdim=True) if encoding.mono else audio
-                latents = codec.encode_channels(heard[None])[0]
-                flat = latents[0] if encoding.mono else stereo_latents(latents)
-                pieces[encoding].append(flat[(first - begin) // codec.hop :].cpu())
-    if peak < SILENCE:
-        raise UnsuitableSong("silent: no sample is above -80 dB")
-    latents_of = {encoding: torch.cat(parts) for encoding, parts in pieces.items()}
-    if not all(bool(torch.isfinite(latents).all()) for latents in latents_of.values()):
-        raise AudioError("the codec gives latents that are not finite")
-    return latents_of
-
-
 def prepare(
     found: Sequence[FoundFile],
     *,
     codec: HeartCodec,
     cache: LatentCache,
     encoding: Encoding,
+    needs: Needs = LATENTS_ONLY,
     progress: Callable[[SongReady], None] | None = None,
     limits: Limits | None = None,
+    share: tuple[int, int] = (0, 1),
+    workers: int = 0,
 ) -> Library:
-    """Encode what the cache does not have yet; unusable files are skipped, each with its reason.
+    """Make what the cache does not have yet; unusable files are skipped, each with its reason.
+
+    `share` is (process, processes): each takes its own files of `found`. `workers` threads read ahead while the codec
+    encodes; the result does not depend on their number.
 
     Raises:
         StoppedEarly: `limits`, looked at after every song, are reached; what is encoded stays in the cache.
+        OutputError: an entry cannot be written, or the cache is full.
+        ConfigError: the teacher's tokens are another codec's.
     """
+    files = found[share[0] :: share[1]]
+    codec.fingerprint()  # once, before threads ask for it
+    wanted = Wanted(codec, cache, encoding, needs)
     songs: dict[str, Song] = {}
     skipped: list[Skipped] = []
     encoded_seconds = wall = 0.0
-    for done, file in enumerate(found, start=1):
-        began = time.perf_counter()
-        song, encoded, reason, failed = None, False, "", True
-        try:
-            digest = sha256_of(file.path)
-            if digest in songs:
-                reason, failed = f"the same content as {songs[digest].name}", False
+    with closing(read_ahead([partial(read_song, file, wanted) for file in files], workers)) as readings:
+        for done, file in enumerate(files, start=1):
+            began = time.perf_counter()
+            made = _ready(file, next(readings), songs, wanted)
+            if isinstance(made, Skipped):
+                skipped.append(made)
             else:
-                song, encoded = _prepare_song(file, digest, codec=codec, cache=cache, encoding=encoding)
-                songs[digest] = song
-        except AudioError as error:
-            reason, failed = str(error), not isinstance(error, UnsuitableSong)
-        except HeartoptError as error:
-            if file.path.is_file():  # the cache's folder is at fault, not the song
-                raise
-            reason = str(error)
-        if reason:
-            skipped.append(Skipped(file.path, reason, failed))
-        seconds = song.frames * codec.hop / SAMPLE_RATE if song else 0.0
-        if encoded:
-            encoded_seconds += seconds
-            wall += time.perf_counter() - began
-        if progress:
-            progress(SongReady(done, len(found), str(file.relative), seconds, encoded))
-        if limits and (ended := limits.reached()):
-            raise StoppedEarly(
-                ended,
-                f"ended ({ended}) before training: {done} of {len(found)} songs are read, and their latents are "
-                "kept; run the same command again to go on",
-            )
+                songs[made.song.digest] = made.song
+            seconds = 0.0 if isinstance(made, Skipped) else made.song.frames * codec.hop / SAMPLE_RATE
+            encoded = not isinstance(made, Skipped) and made.encoded
+            if encoded:
+                encoded_seconds += seconds
+                wall += time.perf_counter() - began
+            if progress:
+                progress(SongReady(done, len(files), str(file.relative), seconds, encoded))
+            if limits and (ended := limits.reached()):
+                raise StoppedEarly(
+                    ended,
+                    f"ended ({ended}) before training: {done} of {len(files)} songs are read, and their latents are "
+                    "kept; run the same command again to go on",
+                )
     return Library(tuple(songs.values()), tuple(skipped), encoded_seconds, wall)
 
 
-def _prepare_song(
-    file: FoundFile, digest: str, *, codec: HeartCodec, cache: LatentCache, encoding: Encoding
-) -> tuple[Song, bool]:
-    encodings = list(dict.fromkeys([encoding, encoding.target]))
-    entries: dict[Encoding, LatentFile | None] = {one: cache.find(digest, one.name) for one in encodings}
-    missing = [one for one, entry in entries.items() if entry is None]
-    if missing:
-        with AudioFile(file.path) as source:
-            if source.seconds < MIN_SECONDS:
-                raise UnsuitableSong(f"{file.path}: too short ({source.seconds:.2f} s; songs need {MIN_SECONDS:g} s)")
-            try:
-                encoded = encode_song(source, codec, missing)
-            except AudioError as error:
-                text = str(error)
-                raise type(error)(text if str(file.path) in text else f"{file.path}: {text}") from error
-        for one, latents in encoded.items():
-            entries[one] = cache.store(digest, one.name, latents)
-    inputs, targets = entries[encoding], entries[encoding.target]
-    assert inputs is not None and targets is not None
-    return Song(file.path, str(file.relative), digest, inputs, targets), bool(missing)
+@dataclass(frozen=True)
+class _Made:
+    """A song that can be trained on; `encoded` is False where the cache had all of it."""
+
+    song: Song
+    encoded: bool
 
 
-def _part(samples: int, limit: float | None, grid: int) -> tuple[int, int]:
-    """The middle `limit` seconds as sample positions, from a multiple of `grid` on (the song's own code
-    frames).
-    """
-    if limit is None or limit * SAMPLE_RATE >= samples:
-        return 0, samples
-    wanted = round(limit * SAMPLE_RATE) // grid * grid
-    start = (samples - wanted) // 2 // grid * grid
-    return start, start + wanted
+def _ready(file: FoundFile, reading: Iterator[Piece], songs: dict[str, Song], wanted: Wanted) -> _Made | Skipped:
+    """The song of `file`, with all that the cache lacked made from the pieces of `reading`."""
+    try:
+        known = next(reading).known
+        if known.digest in songs:
+            return Skipped(file.path, f"the same content as {songs[known.digest].name}", failed=False)
+        return _Made(_make(file, known, reading, wanted), bool(known.missing or known.listens))
+    except (OutputError, ConfigError):  # not the song's fault
+        raise
+    except (AudioError, TokenError) as error:
+        text = str(error)
+        reason = text if str(file.path) in text or isinstance(error, TokenError) else f"{file.path}: {text}"
+        return Skipped(file.path, reason, failed=not isinstance(error, UnsuitableSong))
+    except HeartoptError as error:
+        return Skipped(file.path, str(error))
+
+
+def _make(file: FoundFile, known: Known, reading: Iterator[Piece], wanted: Wanted) -> Song:
+    """Audio goes to the disk piece by piece, and gets its name with the last one; latents are stored after it."""
+    cache, latents = wanted.cache, dict(known.latents)
+    samples = known.frames * wanted.codec.samples_per_code
+    if known.missing or known.listens:
+        with ExitStack() as stack:
+            audio = cache.store_audio(known.digest, wanted.audio_kind, channels=known.channels, samples=samples)
+            writer = stack.enter_context(audio) if known.listens else None
+            made = encode_stretches(_written(reading, writer), wanted.codec, known.missing)
+        for encoding, values in made.items():
+            latents[encoding] = cache.store(known.digest, encoding.name, values)
+    return Song(
+        path=file.path,
+        name=str(file.relative),
+        digest=known.digest,
+        inputs=latents[wanted.encoding],
+        targets=latents[wanted.encoding.target],
+        audio=cache.find_audio(known.digest, wanted.audio_kind, samples) if known.listens else known.audio,
+        tokens=known.tokens,
+    )
+
+
+def _written(reading: Iterator[Piece], writer: AudioEntryWriter | None) -> Iterator[Stretch]:
+    for piece in reading:
+        if piece.stretch is not None:
+            if writer is not None:
+                writer.write(piece.stretch.own)
+            yield piece.stretch

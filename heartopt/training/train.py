@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
-from heartopt.errors import ConfigError
-from heartopt.training.cache import LatentCache, default_cache
-from heartopt.training.crops import CropSequence
-from heartopt.training.data import MIN_SECONDS, Encoding, Skipped
-from heartopt.training.run import BEST, Progress, Run
-from heartopt.training.settings import Schedule, TrainSettings, check_above_zero
+from heartopt.training.clips import ClipsRecord
+from heartopt.training.data import Skipped
+from heartopt.training.outputs import BEST
+from heartopt.training.placement import Parts, place, put_back
+from heartopt.training.request import DEFAULT_CACHE_GB, ClipPlan, Request, begin, checkpointing, crop_frames, open_cache
+from heartopt.training.run import Progress, Run
+from heartopt.training.settings import Quantize, Schedule, TrainSettings, parse_objective
 from heartopt.training.split import SongSplit, split_songs
-from heartopt.training.start import find_checkpoint, remove_run, start_state
+from heartopt.training.start import find_checkpoint
 from heartopt.training.stopping import Limits
-from heartopt.training.validation import HeldOut, ValidationRecord
+from heartopt.training.validation import ValidationRecord
 from heartopt.training.watch import log_file, write_skipped
-from heartopt.version import __version__
+from heartopt.training.world import join_world
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended: `ended` is "done", "budget" or "stopped" (go on with `resume="auto"`).
 
-    `projection`: the best by held-out flow loss (`best_flow`, after `best_step`); `validations`: this call's.
+    `projection`: the best by held-out flow loss (`best_flow`, after `best_step`); `best_stft`: the lowest of the
+    decoded clips, after `best_stft_step` (infinite where none were decoded); `validations` and `clips`: this call's.
+    `main`: False in the processes of a launcher that neither judge nor write.
     """
 
     ended: str
@@ -40,13 +40,18 @@ class TrainResult:
     projection: Path
     best_flow: float
     best_step: int
+    best_stft: float
+    best_stft_step: int
     validations: tuple[ValidationRecord, ...]
+    clips: tuple[ClipsRecord, ...]
     skipped_files: tuple[Skipped, ...]
     skipped_steps: int
     songs: int
     hours: float
     encoded_seconds: float
+    encoding_wall: float
     seconds: float
+    main: bool
 
 
 @torch.inference_mode(False)
@@ -57,181 +62,214 @@ def train(
     output_dir: Path,
     codec: HeartCodec,
     val_dir: Path | None = None,
+    objective: str = "flow",
     projection_type: str = "conv1d",
     hidden_dim: int = 256,
     latent_dim: int | None = None,
+    latents: str = "tanh",
+    init: str | Path = "codebook",
+    quantizer: str = "straight-through",
+    dither: float = 0.0,
+    top_k: int = 64,
+    temperature: tuple[float, float] = (1.0, 0.1),
+    entropy_weight: float = 0.1,
+    revival: float = 0.1,
+    distill_tokens: Path | None = None,
+    ode_steps: int = 4,
     batch_size: int = 8,
+    accumulate: int = 1,
     max_duration: float | None = None,
+    max_seconds_per_song: float | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     lr: float = 1e-3,
-    warmup_steps: int = 100,
+    find_lr: bool = False,
+    warmup_steps: int = 2000,
     grad_clip: float = 0.5,
     weight_decay: float = 0.01,
     commitment_weight: float = 0.25,
-    init: str = "codebook",
-    seed: int = 0,
-    val_interval: float = 1.0,
-    val_samples: int = 16,
-    save_interval: int = 100,
+    mel_weight: float = 0.5,
+    l2_weight: float = 0.001,
+    include_phase: bool = False,
+    highfreq_weight: float = 0.0,
+    precision: str | None = None,
+    gradient_checkpointing: bool = False,
+    val_interval: float = 5.0,
+    val_crops: int = 16,
+    num_val_samples: int = 5,
+    val_detokenize_steps: int = 20,
+    deshimmer: bool = False,
+    save_interval: float = 10.0,
+    keep: int = 3,
     resume: str | Path | None = None,
     overwrite: bool = False,
-    max_seconds_per_song: float | None = None,
     cache_dir: Path | None = None,
+    cache_size: float | None = DEFAULT_CACHE_GB,
+    use_cache: bool = True,
+    num_workers: int = 4,
     budget: float | None = None,
+    seed: int = 0,
     device: str | torch.device | None = None,
     command: str | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
-    """Train one projection with the codec's own flow-matching loss, on latents that are cached.
+    """Train one projection against the frozen codec, on latents that are cached.
 
-    Gradients are switched on for the run, also where the caller has them off.
+    Gradients are switched on for the run, also where the caller has them off. Processes that `accelerate launch` or
+    `torchrun` started together train together: `batch_size` is that of each.
 
     Args:
         data_dir: a folder of songs (recursive), or a list of them (`.txt`, `.tsv`; see `find_songs`).
-        output_dir: gets `latest.safetensors` (+ `.json`), `best_projection.safetensors` (+ `.json`),
-            `metrics.jsonl`, `training.log`, `skipped.tsv`.
+        output_dir: gets `latest.safetensors`, `best_projection.safetensors` (by held-out flow loss),
+            `best_projection_stft.safetensors` (by decoded clips) and `checkpoint_epochNNNN.safetensors`, each with a
+            `.json`; `best_projection.pt` for the training report's scripts; `validation/`, `metrics.jsonl`,
+            `training.log`, `curves.png`, `tensorboard/`, `skipped.tsv`.
         codec: the frozen codec.
         val_dir: held-out songs, as `data_dir`. Without it a tenth of the songs (1 to 8) is held out; a single
             song is trained and judged on.
+        objective: "flow", "bypass", "ode", "distill", or a weighted mixture: "flow=1,distill=0.3".
         projection_type, hidden_dim: the projection's architecture: "linear", "conv1d" or "query".
         latent_dim: 256 (default) reads left | right, 128 the mean of the channels (sizes of the release's
             codec).
-        batch_size: crops a step.
-        max_duration: seconds of a crop, rounded to a whole number of code frames (0.08 s); default: the codec's
-            own window (`default_duration`).
+        latents: what it reads: "tanh" as the codec gives them, or "pre_tanh" as the report's scripts have it.
+        init: "codebook" starts at the codebooks' mean and scale (`start_at_codebooks`), "random" does not; or the
+            path of a projection to start from, heartopt's or the report's.
+        quantizer, dither, top_k, temperature, entropy_weight, revival: see `Quantize`.
+        distill_tokens: folder of `NAME.tokens.npy`, laid out as the songs: the teacher of "distill".
+        ode_steps: Euler steps of "ode".
+        batch_size, accumulate: crops a batch; batches an optimizer step.
+        max_duration: seconds of a crop, rounded to a whole number of code frames (0.08 s); default: 5 for the
+            objectives that listen ("bypass", "ode"), else the codec's own window (`default_duration`).
+        max_seconds_per_song: use only so much of each song, from its middle.
         steps, epochs: length of the run, one of the two; 100 epochs by default.
-        lr, warmup_steps: peak learning rate; reached linearly, then a cosine to zero at the end of the run.
-        grad_clip, weight_decay, commitment_weight: gradient norm bound, AdamW's decay, weight of the
-            commitment term.
-        init: "codebook" starts at the codebooks' mean and scale (`start_at_codebooks`), "random" does not.
-        seed: of weights, order, crops, times, noise and context.
-        val_interval: epochs between validations (a fraction is fine); the start and the end are always
-            judged.
-        val_samples: held-out crops.
-        save_interval: steps between checkpoints; each validation saves too.
+        lr, warmup_steps: peak learning rate; reached linearly (in at most a tenth of the run), then a cosine to
+            zero at the end of the run.
+        find_lr: look for the peak learning rate first (`find_learning_rate`), in place of `lr`.
+        grad_clip, weight_decay: gradient norm bound, AdamW's decay.
+        commitment_weight, mel_weight, l2_weight: of these terms; the report's by default.
+        include_phase, highfreq_weight: the report's phase term, and extra weight on 4-8 kHz, for the objectives that
+            listen.
+        precision: "float32", "bfloat16" or "float16" arithmetic; default: bfloat16 on a GPU, else float32.
+        gradient_checkpointing: compute the flow transformer twice and keep less of it.
+        val_interval: epochs between decoded clips (a fraction is fine); the end is always judged. The held-out flow
+            loss is taken every epoch.
+        val_crops: held-out crops for the flow loss.
+        num_val_samples: held-out clips that are decoded, at most 8; 0 is none.
+        val_detokenize_steps: Euler steps of that decoding.
+        deshimmer: write and measure each clip without its shimmer, too.
+        save_interval, keep: epochs between checkpoints under their own names, and how many of them stay. The latest
+            state is saved every epoch and every few minutes besides.
         resume: "auto" goes on from `output_dir` if there is a checkpoint; a path goes on from that file.
         overwrite: start anew in an `output_dir` that holds a run (else that is an error), which is deleted once
             the songs are ready.
-        max_seconds_per_song: use only so much of each song, from its middle.
-        cache_dir: default `$HEARTOPT_CACHE`, else `~/.cache/heartopt`.
+        cache_dir, cache_size, use_cache: latents are kept there (default `$HEARTOPT_CACHE`, else
+            `~/.cache/heartopt`), at most so many GB; or only for this run.
+        num_workers: threads that read ahead.
         budget: seconds after which the run saves and stops; looked at as `stop` is.
-        device: where to train; the codec is moved there.
+        seed: of weights, order, crops, times, noise and context.
+        device: where to train; what the objective needs of the codec is there while it trains.
         command: what the card says this run was started with.
-        progress: told of each song, step and validation.
+        progress: told of each song, step, validation and set of clips.
         stop: asked after each song and each step; True saves and stops.
 
     Raises:
         ConfigError: contradicting settings; a codec that gradients cannot pass.
         StoppedEarly: `budget` or `stop` ended the run while songs were read; what is encoded stays in the cache.
         AudioError: no usable song.
-        CheckpointError: `resume` does not fit.
+        CheckpointError: `resume` or `init` does not fit.
         OutputError: a file cannot be written.
         TrainingError: too many steps in a row without a finite loss.
     """
     began = time.monotonic()
-    checkpoint = find_checkpoint(output_dir, resume, overwrite)
-    schedule = Schedule(steps, epochs, val_interval, val_samples, save_interval, budget)
-    limits = Limits(None if budget is None else began + budget, stop)
+    target = torch.device(device) if device is not None else codec.flow_matching.codebooks.device
+    mixture = parse_objective(objective)
     settings = TrainSettings(
         projection_type=projection_type,
         hidden_dim=hidden_dim,
         latent_dim=2 * codec.config.latent_hidden_dim if latent_dim is None else latent_dim,
+        latents=latents,
+        objective=mixture,
+        quantize=Quantize(quantizer, dither, top_k, temperature, entropy_weight, revival),
         batch_size=batch_size,
-        frames=_crop_frames(codec.default_duration if max_duration is None else max_duration, codec),
+        accumulate=accumulate,
+        frames=crop_frames(max_duration, mixture, codec),
         steps=steps or 1,  # where epochs are given: known once the songs are
         learning_rate=lr,
         warmup_steps=warmup_steps,
         grad_clip=grad_clip,
         weight_decay=weight_decay,
         commitment_weight=commitment_weight,
-        init=init,
+        mel_weight=mel_weight,
+        l2_weight=l2_weight,
+        include_phase=include_phase,
+        highfreq_weight=highfreq_weight,
+        ode_steps=ode_steps,
+        init=str(init),
         seed=seed,
         max_seconds_per_song=max_seconds_per_song,
+        precision=precision or ("bfloat16" if target.type == "cuda" else "float32"),
     )
-    encoding = _encoding(settings, codec)
-    _check_gradients(codec)
-    if device is not None:
-        codec.to(torch.device(device))  # type: ignore[arg-type]
-    with log_file(output_dir):
-        cache = LatentCache(cache_dir or default_cache(), codec.fingerprint())
+    request = Request(
+        settings=settings,
+        schedule=Schedule(steps, epochs, val_interval, val_crops, save_interval, keep, budget),
+        checkpoint=find_checkpoint(output_dir, resume, overwrite),
+        output_dir=output_dir,
+        distill_tokens=distill_tokens,
+        find_lr=find_lr,
+        overwrite=overwrite,
+        clips=ClipPlan(num_val_samples, val_detokenize_steps, deshimmer),
+        command=command,
+    )
+    request.check(codec)
+    limits = Limits(None if budget is None else began + budget, stop)
+    with (
+        join_world(target) as world,
+        log_file(output_dir, world.main),
+        open_cache(cache_dir, codec.fingerprint(), gigabytes=cache_size, keep=use_cache) as cache,
+        checkpointing(codec, gradient_checkpointing),
+        put_back(codec),
+    ):
+        place(codec, Parts(waveform=True), target)
         songs = split_songs(
-            data_dir, val_dir, codec=codec, cache=cache, encoding=encoding, progress=progress, limits=limits
-        )
-        write_skipped(output_dir, songs.skipped)
-        crops = CropSequence(songs.training, frames=settings.frames, seed=seed)
-        settings = replace(settings, steps=schedule.steps_for(len(crops), batch_size))
-        state = start_state(settings, codec, crops, checkpoint, songs.digest)
-        if overwrite:
-            remove_run(output_dir)
-        run = Run(
-            state=state,
+            data_dir,
+            val_dir,
             codec=codec,
-            settings=settings,
-            crops=crops,
-            held_out=HeldOut(songs.held_out, frames=settings.frames, count=val_samples, batch_size=batch_size),
-            output_dir=output_dir,
-            songs=songs.digest,
-            card=_card(codec, settings, command, songs),
-            val_every=schedule.steps_between_validations(len(crops), batch_size),
-            save_every=save_interval,
+            cache=cache,
+            encoding=request.encoding(codec),
+            needs=request.needs,
+            progress=progress if world.main else None,
             limits=limits,
-            progress=progress,
+            world=world,
+            workers=num_workers,
         )
+        if world.main:
+            write_skipped(output_dir, songs.skipped)
+        run = begin(request, songs, codec, world=world, device=target, workers=num_workers)
+        run.limits, run.progress = limits, progress
         ended = run.fit()
+    return _result(run, songs, ended, time.monotonic() - began)
+
+
+def _result(run: Run, songs: SongSplit, ended: str, seconds: float) -> TrainResult:
+    state = run.state
     return TrainResult(
         ended=ended,
         step=state.step,
-        steps=settings.steps,
-        projection=output_dir / BEST,
+        steps=run.settings.steps,
+        projection=run.output_dir / BEST,
         best_flow=state.best_flow,
         best_step=state.best_step,
+        best_stft=state.best_stft,
+        best_stft_step=state.best_stft_step,
         validations=tuple(run.history),
+        clips=tuple(run.clip_history),
         skipped_files=songs.skipped,
         skipped_steps=state.skipped,
         songs=len(songs.training),
         hours=songs.seconds / 3600,
         encoded_seconds=songs.encoded_seconds,
-        seconds=time.monotonic() - began,
+        encoding_wall=songs.encoding_wall,
+        seconds=seconds,
+        main=run.source.world.main,
     )
-
-
-def _crop_frames(seconds: float, codec: HeartCodec) -> int:
-    """Latent frames of a crop of `seconds`: two a code frame."""
-    check_above_zero("max_duration", seconds)
-    return 2 * round(seconds * SAMPLE_RATE / codec.samples_per_code)
-
-
-def _check_gradients(codec: HeartCodec) -> None:
-    if any(tensor.is_inference() for tensor in (*codec.parameters(), *codec.buffers())):
-        raise ConfigError("the codec was loaded under torch.inference_mode(), so it has no gradients; load it outside")
-
-
-def _encoding(settings: TrainSettings, codec: HeartCodec) -> Encoding:
-    width, asked, limit = codec.config.latent_hidden_dim, settings.latent_dim, settings.max_seconds_per_song
-    if asked not in (width, 2 * width):
-        raise ConfigError(
-            f"latent_dim is {asked}; this codec has {width} (mean of channels) or {2 * width} (left | right)"
-        )
-    if limit is not None and not MIN_SECONDS <= limit < math.inf:
-        raise ConfigError(f"max_seconds_per_song must be a number, at least {MIN_SECONDS:g}; got {limit}")
-    return Encoding(mono=asked == width, max_seconds=limit)
-
-
-def _card(codec: HeartCodec, settings: TrainSettings, command: str | None, songs: SongSplit) -> dict[str, Any]:
-    """What the card of every projection of this run says; its figures come with it."""
-    return {
-        "codec": codec.name,
-        "fingerprint": codec.fingerprint(),
-        "heartopt": __version__,
-        "objective": "flow",
-        "command": command,
-        "settings": settings.as_dict(),
-        "training": {
-            "songs": len(songs.training),
-            "hours": round(songs.seconds / 3600, 3),
-            "digest": songs.digest,
-        },
-        "validation": {"songs": [song.name for song in songs.held_out], "note": songs.note},
-    }

@@ -26,6 +26,7 @@ class ValidationRecord:
     """
 
     step: int
+    epoch: float
     flow: float
     commitment: float
     usage: tuple[int, ...]
@@ -44,7 +45,10 @@ class Measured:
 
 
 class HeldOut:
-    """Held-out crops, read once, each with draws that follow from what it is; `batch_size` changes no figure."""
+    """Held-out crops, read once, each with draws that follow from what it is; `batch_size` changes no figure.
+
+    No songs are no crops: a process that does not judge has none.
+    """
 
     def __init__(self, songs: Sequence[Song], *, frames: int, count: int, batch_size: int) -> None:
         crops = even_crops(songs, frames=frames, count=count)
@@ -64,24 +68,26 @@ class HeldOut:
         for keys, on_host in self.batches:
             batch = on_host.to(device)
             choice = choose(projection, codec, batch)
+            condition = codec.flow_matching.condition_from(choice.vectors)
             counts += code_counts(choice.codes, choice.real, codec.config.codebook_size).cpu()
-            distance += float(choice.distance[choice.real].cpu().double().sum())
+            distance += float(choice.commitment[choice.real].cpu().double().sum())
             frames += int(choice.real.sum())
             _, length, channels = batch.targets.shape
             for draws in fixed_draws(keys, frames=length, channels=channels, times=PASSES):
-                flow += float(flow_losses(codec, batch, choice, draws.to(device)).cpu().double().sum())
+                flow += float(flow_losses(codec, batch, condition, draws.to(device)).cpu().double().sum())
                 losses += len(keys)
         return Measured(flow / losses, distance / frames, counts)
 
 
 def validate(
-    projection: EncoderProjection, codec: HeartCodec, held_out: HeldOut, *, step: int, best_flow: float
+    projection: EncoderProjection, codec: HeartCodec, held_out: HeldOut, *, step: int, epoch: float, best_flow: float
 ) -> ValidationRecord:
     """The held-out figures of `projection` as it is; `best_flow` is the lowest flow loss before this one."""
     projection.eval()
     measured = held_out.measure(projection, codec)
     return ValidationRecord(
         step=step,
+        epoch=epoch,
         flow=measured.flow,
         commitment=measured.commitment,
         usage=tuple((measured.counts > 0).sum(1).tolist()),

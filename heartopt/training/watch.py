@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from heartopt.errors import OutputError
-from heartopt.files import write_text
+from heartopt.files import plain, write_text
+from heartopt.training.clips import ClipsRecord
 from heartopt.training.data import Skipped
 from heartopt.training.loop import StepRecord
 from heartopt.training.validation import ValidationRecord
@@ -24,17 +25,27 @@ SKIPPED = "skipped.tsv"
 EVERY = 10
 
 
+class _Log(logging.FileHandler):
+    """A log that cannot be written (a full disk) is no reason to print a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 @contextmanager
-def log_file(folder: Path) -> Iterator[None]:
-    """Append what `LOGGER` says to `folder/training.log` while the block runs.
+def log_file(folder: Path, main: bool = True) -> Iterator[None]:
+    """Append what `LOGGER` says to `folder/training.log` while the block runs; only the `main` process does.
 
     If it says nothing, because the input was refused, neither the file nor a folder made for it stays.
     """
+    if not main:
+        yield
+        return
     path = folder / LOG
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    made = [parent for parent in (folder, *folder.parents) if not os.path.exists(parent)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _Log(path, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -71,12 +82,11 @@ class Metrics:
             raise OutputError(f"{self.path}: cannot be read ({error}); remove it") from error
         return [line for line in lines if _is_record(line)]
 
-    def write(self, record: StepRecord | ValidationRecord) -> None:
+    def write(self, record: StepRecord | ValidationRecord | ClipsRecord) -> None:
         """Append `record`."""
-        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(record).items()}
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(plain) + "\n")
+                file.write(json.dumps(plain(asdict(record)), ensure_ascii=False) + "\n")
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -107,13 +117,12 @@ def note_step(record: StepRecord, metrics: Metrics) -> None:
         LOGGER.warning("step %d skipped: its loss or gradient is not finite", record.step)
     elif due:
         LOGGER.info(
-            "step %d/%d epoch %.2f loss %.4f flow %.4f commitment %.4f lr %.2e gradient %.3f usage %s %.2f s",
+            "step %d/%d epoch %.2f loss %.4f %s lr %.2e gradient %.3f usage %s %.2f s",
             record.step,
             record.steps,
             record.epoch,
             record.loss,
-            record.flow,
-            record.commitment,
+            " ".join(f"{name} {value:.4f}" for name, value in record.terms.items()),
             record.learning_rate,
             record.gradient_norm,
             "/".join(map(str, record.usage)),
@@ -131,5 +140,17 @@ def note_validation(record: ValidationRecord, metrics: Metrics) -> None:
         record.commitment,
         "/".join(map(str, record.usage)),
         "/".join(f"{value:.0f}" for value in record.perplexity),
+        " (best)" if record.best else "",
+    )
+
+
+def note_clips(record: ClipsRecord, metrics: Metrics) -> None:
+    """Write down what the decoded clips score."""
+    metrics.write(record)
+    LOGGER.info(
+        "clips after step %d: %s (%s)%s",
+        record.step,
+        " ".join(f"{name} {value:.3f}" for name, value in record.metrics.items() if not isinstance(value, str)),
+        record.tier,
         " (best)" if record.best else "",
     )

@@ -33,7 +33,7 @@ def test_help_shows_arguments_as_they_are_named(heartopt, verb: str, name: str |
     ran = heartopt(verb, "--help")
     usage = f"Usage: heartopt {verb} [OPTIONS]"
     assert (ran.code, ran.out.splitlines()[0]) == (0, usage if name is None else f"{usage} {name}")
-    assert "list[Path]" not in ran.out and "\nOptions:\n" in ran.out
+    assert "list[Path]" not in ran.out and "\nCommon options:\n" in ran.out
     if name is not None:
         assert f"\nArguments:\n  {name}  " in ran.out
 
@@ -88,7 +88,7 @@ def test_an_error_is_one_line_and_exit_code_1(heartopt, monkeypatch: pytest.Monk
     [
         (("tokenize", "x.wav", "-o", "out"), "--device"),
         (("evaluate", "x.wav"), "--duration"),
-        (("train", "--data-dir", "songs", "-o", "out"), "--batch-size or --max-duration"),
+        (("train", "--data-dir", "songs", "-o", "out"), "--batch-size 2 with --grad-accum 4, --max-duration 3"),
     ],
 )
 def test_out_of_memory_is_one_line_of_advice(

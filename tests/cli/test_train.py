@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import pickle
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-QUICK = ("--hidden_dim", 16, "--batch_size", 2, "--max_duration", 0.4, "--val_samples", 2, "--lr", "1e-3")
+from heartopt.cli.loading import local_device
+from heartopt.cli.main import app
+from heartopt.cli.train_view import TrainView
+
+SMALL = ("--hidden_dim", 16, "--projection_type", "linear", "--batch_size", 2, "--max_duration", 0.4)
+QUICK = (*SMALL, "--val_crops", 2, "--num_val_samples", 0, "--lr", "1e-3")
 
 
 @pytest.fixture(autouse=True)
@@ -60,25 +68,24 @@ def test_copies_and_validation_songs_are_no_failures(heartopt, make_song, tmp_pa
     assert sorted(Path(row["input"]).name for row in ran.json["skipped"]) == ["b.wav", "copy.wav"]
 
 
-def test_interrupting_saves_and_tells_how_to_go_on(heartopt, make_song, tmp_path: Path, monkeypatch) -> None:
-    from heartopt.cli import train
-
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_tells_how_to_go_on(heartopt, make_song, tmp_path: Path, monkeypatch, number: int) -> None:
     for name in ("a", "b"):
         make_song(f"in/{name}.wav", seconds=1.2)
-    hear = train.Report.__call__
+    hear = TrainView.__call__
 
-    def interrupt(self: train.Report, event: object) -> None:
+    def interrupt(self: TrainView, event: object) -> None:
         hear(self, event)  # type: ignore[arg-type]
         if getattr(event, "kind", "") == "step":
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train.Report, "__call__", interrupt)
-    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(TrainView, "__call__", interrupt)
+    before = signal.getsignal(number)
     args = ("--data-dir", tmp_path / "in", "-o", tmp_path / "run", *QUICK, "--steps", 50)
     ran = heartopt("train", *args)
     assert ran.code == 130
     assert "--resume auto" in ran.err
-    assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(number) == before
     monkeypatch.undo()
     assert (tmp_path / "run/latest.safetensors").is_file()
 
@@ -86,11 +93,9 @@ def test_interrupting_saves_and_tells_how_to_go_on(heartopt, make_song, tmp_path
 def test_interrupting_while_songs_are_encoded_tells_to_run_again(
     heartopt, make_song, tmp_path: Path, monkeypatch
 ) -> None:
-    from heartopt.cli import train
-
     for name in ("a", "b"):
         make_song(f"in/{name}.wav", seconds=1.2)
-    monkeypatch.setattr(train.Report, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(TrainView, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     args = ("--data-dir", tmp_path / "in", "-o", tmp_path / "run", *QUICK, "--steps", 1)
     ran = heartopt("train", *args, "--json")
     assert ran.code == 130
@@ -101,12 +106,65 @@ def test_interrupting_while_songs_are_encoded_tells_to_run_again(
     assert heartopt("train", *args).code == 0
 
 
-@pytest.mark.parametrize("args", [("--lr", -1), ("--budget", 0), ("--steps", 1, "--epochs", 1), ("--init", "x")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--lr", -1),
+        ("--budget", 0),
+        ("--steps", 1, "--epochs", 1),
+        ("--init", "x"),
+        ("--objective", "stft"),
+        ("--objective", "distill"),
+        ("--hidden-dim", 100),
+        ("--deshimmer", "--num-val-samples", 0),
+        ("--no-cache", "--cache-dir", "cache"),
+        ("--temp-start", 0.1, "--temp-end", 1),
+        ("--no-amp", "--amp-dtype", "float16"),
+        ("--amp-dtype", "int8"),
+        ("--lr", "1e300"),
+    ],
+)
 def test_settings_that_make_no_sense_are_wrong_usage(heartopt, make_song, tmp_path: Path, args) -> None:
     ran = heartopt("train", "--data-dir", make_song().parent, "-o", tmp_path / "run", *args)
     assert (ran.code, ran.out) == (2, "")
     ran.one_line_error()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "precision"),
+    [
+        ((), None),
+        (("--no-amp",), "float32"),
+        (("--use-amp",), "bfloat16"),
+        (("--amp-dtype", "float16"), "float16"),
+        (("--use-amp", "--amp-dtype", "float16"), "float16"),
+    ],
+)
+def test_the_flags_of_mixed_precision(heartopt, make_song, tmp_path: Path, monkeypatch, args, precision) -> None:
+    asked: list[object] = []
+
+    def run(_session: object, _codec: object, _device: object, settings: dict[str, object]) -> None:
+        asked.append(settings["precision"])
+
+    monkeypatch.setattr("heartopt.cli.train.run", run)
+    assert heartopt("train", "--data-dir", make_song().parent, "-o", tmp_path / "run", *args).code == 0
+    assert asked == [precision]
+
+
+@pytest.mark.parametrize(("name", "found"), [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_processes_of_one_machine_take_a_gpu_each(monkeypatch, name: str, found: str) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert local_device(name) == found
+    monkeypatch.delenv("LOCAL_RANK")
+    assert local_device(name) == name
+
+
+def test_without_a_gpu_the_device_is_what_was_asked_for(monkeypatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert (local_device("auto"), local_device("cpu")) == ("auto", "cpu")
 
 
 def test_no_songs(heartopt, tmp_path: Path) -> None:
@@ -116,3 +174,98 @@ def test_no_songs(heartopt, tmp_path: Path) -> None:
         assert (ran.code, ran.out) == (1, "")
         ran.one_line_error()
         assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_the_training_reports_step_by_step_command_runs_as_it_stands(
+    heartopt, make_song, tmp_path: Path, monkeypatch
+) -> None:
+    """Every flag and number of the report's third step; only the budget is ours, so that 100 epochs end."""
+    for name in ("a", "b", "c"):
+        make_song(f"audio/{name}.wav", seconds=1.2)
+    make_song("validation/song1.wav", seconds=1.2)
+    monkeypatch.chdir(tmp_path)
+    report = """
+      --data_dir audio
+      --val_dir validation
+      --output_dir output
+      --epochs 100
+      --batch_size 4
+      --highfreq_weight 0.5
+      --deshimmer
+      --val_interval 5
+    """
+    ran = heartopt("train", *report.split(), "--budget", 15, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["ended"] == "budget"
+    assert "highfreq_weight has no effect" in ran.err
+    folder = tmp_path / "output"
+    assert (folder / "training.log").is_file() and (folder / "latest.safetensors").is_file()
+    assert json.loads((folder / "best_projection.json").read_text())["settings"]["highfreq_weight"] == 0.5
+
+
+REPORT_FLAGS = {
+    "hidden_dim": 256,
+    "batch_size": 8,
+    "epochs": None,  # 100, where --steps is not given either
+    "lr": 1e-3,
+    "max_duration": None,  # 5 seconds where the objective listens, as the report's does
+    "num_workers": 4,
+    "commitment_weight": 0.25,
+    "include_phase": False,
+    "highfreq_weight": 0.0,
+    "warmup_steps": 2000,
+    "grad_clip": 0.5,
+    "use_amp": None,  # on a GPU
+    "val_interval": 5,
+    "val_diffusion_steps": 16,
+    "val_detokenize_steps": 20,
+    "num_val_samples": 5,
+    "deshimmer": False,
+    "save_interval": 10,
+    "resume": None,
+    "val_dir": None,
+    "output_dir": Path("encoder_projection_fast"),
+}
+
+
+def test_the_training_reports_flags_have_its_defaults() -> None:
+    command = get_command(app).commands["train"]  # type: ignore[attr-defined]
+    defaults = {param.name: param.default for param in command.params}
+    assert {name: defaults[name] for name in REPORT_FLAGS} == REPORT_FLAGS
+    flags = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    assert {"--data-dir", "--codec-name", "--projection-type", "--no-amp", "--use-amp"} <= flags
+
+
+def test_defaults_are_the_librarys() -> None:
+    from heartopt.training import train
+
+    command = get_command(app).commands["train"]  # type: ignore[attr-defined]
+    ours = inspect.signature(train).parameters
+    for param in command.params:
+        if param.name in ours and param.name not in ("codec", "data_dir", "output_dir", "device"):
+            assert param.default == ours[param.name].default, param.name
+
+
+class Poison:
+    """Runs code where it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.proof,)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_epoch50.pt", "latest.safetensors"])
+@pytest.mark.parametrize("flag", ["--resume", "--init"])
+def test_a_poisoned_pickle_is_one_line_and_is_not_run(
+    heartopt, make_song, tmp_path: Path, name: str, flag: str
+) -> None:
+    proof = tmp_path / "proof"
+    (tmp_path / name).write_bytes(pickle.dumps({"projection_state_dict": Poison(proof)}))
+    args = ("--data-dir", make_song("in/a.wav", seconds=1.2).parent, "-o", tmp_path / "run", *QUICK, "--steps", 1)
+    ran = heartopt("train", *args, flag, tmp_path / name)
+    assert ran.code == 1
+    assert ran.err.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in ran.err
+    assert name in ran.err
+    assert not proof.exists()

@@ -72,8 +72,9 @@ def run(codec: HeartCodec, songs: Path, tmp_path: Path, shared_cache: Path) -> A
             "steps": 6,
             "lr": 3e-3,
             "warmup_steps": 2,
-            "val_samples": 2,
-            "save_interval": 2,
+            "val_crops": 2,
+            "num_val_samples": 0,
+            "num_workers": 0,
             "cache_dir": shared_cache,
         }
         return train(**(arguments | changed))

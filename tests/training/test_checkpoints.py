@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from heartopt.codec import HeartCodec
-from heartopt.errors import CheckpointError
-from heartopt.projection import EncoderProjection
-from heartopt.training.checkpoints import read_state, restore_state, save_state
-from heartopt.training.loop import TrainState, make_optimizer
+from heartopt.errors import CheckpointError, OutputError
+from heartopt.training import start
+from heartopt.training.checkpoints import read_state, restore_state, save_epoch, save_state
+from heartopt.training.loop import TrainState
 from heartopt.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -36,9 +37,9 @@ SETTINGS = TrainSettings(
 
 
 def new_state(codec: HeartCodec, settings: TrainSettings = SETTINGS, *, seed: int = 0) -> TrainState:
-    torch.manual_seed(seed)
-    projection = EncoderProjection(settings.latent_dim, codec.config.dim, settings.hidden_dim)
-    return TrainState(projection, make_optimizer(projection, settings))
+    state = start.new_state(replace(settings, seed=seed), codec, torch.device("cpu"))
+    state.usage += seed
+    return state
 
 
 def step(state: TrainState) -> None:
@@ -57,6 +58,7 @@ def saved(codec: HeartCodec, tmp_path: Path) -> Path:
     for _ in range(3):
         step(state)
     state.best_flow, state.best_step, state.skipped = 0.5, 2, 1
+    state.usage[0, 3] = 7.5
     save_state(tmp_path / "latest.safetensors", state, settings=SETTINGS, codec=codec, songs="abc")
     return tmp_path / "latest.safetensors"
 
@@ -72,6 +74,8 @@ def test_a_restored_run_goes_on_as_if_never_stopped(codec: HeartCodec, saved: Pa
     resumed = new_state(codec, seed=9)
     assert restore(saved, resumed, codec) == []
     assert (resumed.step, resumed.best_flow, resumed.best_step, resumed.skipped) == (3, 0.5, 2, 1)
+    assert (resumed.best_stft, resumed.best_stft_step) == (math.inf, -1)
+    assert resumed.usage.sum() == resumed.usage[0, 3] == 7.5
     step(resumed)
     step(resumed)
     for a, b in zip(straight.projection.parameters(), resumed.projection.parameters(), strict=True):
@@ -89,6 +93,25 @@ def test_another_shape_or_type_is_refused(codec: HeartCodec, saved: Path) -> Non
         restore_state(saved, new_state(codec, wider), settings=wider, codec=codec, songs="abc")
     with pytest.raises(CheckpointError, match="trained with projection_type linear, not conv1d"):
         restore(saved, new_state(codec), codec, projection_type="conv1d")
+
+
+def test_the_decoder_of_bypass_comes_and_goes_with_its_objective(codec: HeartCodec, tmp_path: Path) -> None:
+    bypass = replace(SETTINGS, objective={"bypass": 1.0})
+    state = new_state(codec, bypass)
+    step(state)
+    save_state(tmp_path / "latest.safetensors", state, settings=bypass, codec=codec, songs="abc")
+    again = new_state(codec, bypass, seed=4)
+    restore_state(tmp_path / "latest.safetensors", again, settings=bypass, codec=codec, songs="abc")
+    assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), again.model.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="trained with objective bypass, not flow"):
+        restore(tmp_path / "latest.safetensors", new_state(codec), codec)
+
+
+def test_the_newest_epochs_stay(codec: HeartCodec, tmp_path: Path) -> None:
+    for epoch in (5, 10, 9999, 10000):
+        save_epoch(tmp_path, epoch, 2, new_state(codec), settings=SETTINGS, codec=codec, songs="abc")
+    names = [f"checkpoint_epoch{epoch}.{kind}" for epoch in (10000, 9999) for kind in ("json", "safetensors")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_another_codec_is_refused(codec: HeartCodec, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,16 +156,39 @@ def test_damage_other_safetensors_and_poisoned_values_are_refused(codec: HeartCo
     save_file(tensors, saved)
     with pytest.raises(CheckpointError, match="no training state"):
         read_state(saved)
+    for change in ({name: None} for name in ("settings", "step")):
+        save_file(tensors, saved, metadata={"heartopt": json.dumps(header | change)})
+        with pytest.raises(CheckpointError, match="no training state"):
+            read_state(saved)
+    for name in ("fingerprint", "scaler", "best_flow"):
+        rest = {key: value for key, value in header.items() if key != name}
+        save_file(tensors, saved, metadata={"heartopt": json.dumps(rest)})
+        with pytest.raises(CheckpointError, match="no training state"):
+            read_state(saved)
     tensors["optimizer.1.exp_avg"][0] = float("nan")
     save_file(tensors, saved, metadata={"heartopt": json.dumps(header)})
     with pytest.raises(CheckpointError, match=r"not finite in optimizer\.1\.exp_avg"):
         read_state(saved)
 
 
+def test_a_file_that_cannot_grow_is_one_error_and_the_old_state_stays(codec: HeartCodec, saved: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = saved.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*safetensors"):
+            save_state(saved, new_state(codec), settings=SETTINGS, codec=codec, songs="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir() if path.name.startswith(".")] == []
+
+
 def test_the_state_is_safetensors_with_a_readable_copy_of_its_header(codec: HeartCodec, saved: Path) -> None:
     tensors = load_file(saved)
-    assert {name.split(".")[0] for name in tensors} == {"projection", "optimizer"}
+    assert {name.split(".")[0] for name in tensors} == {"model", "optimizer", "usage"}
     header = json.loads(saved.with_suffix(".json").read_text())
     assert header["step"] == 3
-    assert header["settings"] == SETTINGS.as_dict()
+    assert TrainSettings(**header["settings"]) == SETTINGS
     assert header["fingerprint"] == codec.fingerprint()

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heartopt.errors import ConfigError
 from heartopt.training.cache import LatentCache
 from heartopt.training.crops import Crop, CropSequence, Song, even_crops, read_crops
+
+HOP = 5  # samples of a latent frame
 
 
 def song(folder: Path, name: str, frames: int) -> Song:
@@ -15,6 +21,82 @@ def song(folder: Path, name: str, frames: int) -> Song:
     counted = torch.arange(frames, dtype=torch.float32)[:, None].expand(frames, 2)
     entry = LatentCache(folder, "f").store(name, "kind", counted)
     return Song(Path(name), name, name, entry, entry)
+
+
+def whole_song(folder: Path, name: str, frames: int) -> Song:
+    """A song with other inputs than targets, audio that counts its samples, and tokens that count their frames."""
+    cache = LatentCache(folder, "f")
+    samples, codes = torch.arange(frames * HOP) / 32768, torch.arange(frames // 2)
+    with cache.store_audio(name, "audio", channels=2, samples=frames * HOP) as writer:
+        writer.write(torch.stack([samples, -samples]))
+    return Song(
+        path=Path(name),
+        name=name,
+        digest=name,
+        inputs=cache.store(name, "inputs", torch.arange(frames)[:, None] * torch.tensor([1.0, -1.0])),
+        targets=cache.store(name, "targets", torch.arange(frames)[:, None] + torch.zeros(4)),
+        audio=cache.find_audio(name, "audio", frames * HOP),
+        tokens=cache.store_tokens(name, "tokens", torch.stack([codes, codes + 1000, codes + 2000])),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), codes=st.integers(1, 40), frames=st.integers(1, 30).map(lambda half: 2 * half))
+def test_all_of_a_crop_is_of_the_same_place(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, codes: int, frames: int
+) -> None:
+    entry = whole_song(tmp_path_factory.mktemp("song"), "a", 2 * codes)
+    start = 2 * data.draw(st.integers(0, codes - 1))
+    batch = read_crops([Crop(entry, start)], frames)
+    length = min(frames, 2 * codes - start)
+    latents = torch.tensor([start + place % length for place in range(frames)])
+    samples = torch.tensor([start * HOP + place % (length * HOP) for place in range(frames * HOP)])
+    assert batch.audio is not None and batch.tokens is not None
+    assert torch.equal(batch.inputs[0], latents[:, None] * torch.tensor([1.0, -1.0]))
+    assert torch.equal(batch.targets[0], latents[:, None].expand(-1, 4).float())
+    assert batch.real[0].tolist() == [place < length for place in range(frames)]
+    assert torch.equal(batch.audio[0] * 32768, torch.stack([samples, -samples]).float())
+    assert torch.equal(batch.tokens[0], latents[::2] // 2 + torch.tensor([[0], [1000], [2000]]))
+    assert (batch.audio.shape, batch.tokens.dtype) == ((1, 2, frames * HOP), torch.int64)
+
+
+def test_a_batch_moves_whole(tmp_path: Path) -> None:
+    batch = read_crops([Crop(whole_song(tmp_path, "a", 8), 0)], 4).to("meta")
+    assert batch.audio is not None and batch.tokens is not None
+    everything = (batch.inputs, batch.targets, batch.real, batch.audio, batch.tokens)
+    assert {value.device.type for value in everything} == {"meta"}
+
+
+def test_a_batch_is_its_items(tmp_path: Path) -> None:
+    sequence = CropSequence([whole_song(tmp_path, "a", 60), whole_song(tmp_path, "b", 14)], frames=8, seed=3)
+    items = [17, 2, 2, 40]
+    batch = sequence.batch(items)
+    for position, item in enumerate(items):
+        single = read_crops([sequence[item]], 8)
+        assert single.audio is not None and single.tokens is not None
+        assert batch.audio is not None and batch.tokens is not None
+        assert torch.equal(batch.inputs[position], single.inputs[0])
+        assert torch.equal(batch.targets[position], single.targets[0])
+        assert torch.equal(batch.audio[position], single.audio[0])
+        assert torch.equal(batch.tokens[position], single.tokens[0])
+
+
+def test_audio_and_tokens_are_read_where_all_songs_have_them(tmp_path: Path) -> None:
+    whole, bare = whole_song(tmp_path, "a", 20), song(tmp_path, "b", 20)
+    for songs, there in (([whole, whole], True), ([whole, bare], False), ([replace(whole, audio=None)], False)):
+        sequence = CropSequence(songs, frames=8, seed=0)
+        for item in range(4):
+            assert (sequence.batch([item]).audio is not None) is there
+    assert CropSequence([replace(whole, audio=None)], frames=8, seed=0).batch([0]).tokens is not None
+
+
+def test_threads_get_the_same_items(tmp_path: Path) -> None:
+    songs = [song(tmp_path, "a", 100), song(tmp_path, "b", 30)]
+    alone = CropSequence(songs, frames=10, seed=0)
+    expected = [alone[item] for item in range(200)]
+    shared = CropSequence(songs, frames=10, seed=0)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(shared.__getitem__, range(200))) == expected
 
 
 def test_a_crop_is_the_songs_own_latents(tmp_path: Path) -> None:

@@ -7,46 +7,84 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import Tensor
 
 from heartopt.audio import AudioTensor, find_audio, read_audio
 from heartopt.codec import HeartCodec
 from heartopt.errors import AudioError, ConfigError, OutputError
-from heartopt.training import data
+from heartopt.training import data, encodings
 from heartopt.training.cache import LatentCache
-from heartopt.training.data import Encoding, SongReady, encode_song, find_songs, prepare
+from heartopt.training.data import Encoding, SongReady, find_songs, prepare
+from heartopt.training.encodings import encode_stretches, read_stretches
 
 STEREO = Encoding(mono=False)
 MONO = Encoding(mono=True)
 
 
+def encoded(audio: Tensor, codec: HeartCodec, *encodings: Encoding) -> dict[Encoding, Tensor]:
+    source = AudioTensor(audio)
+    start, stop = encodings[0].frames(source, codec)
+    return encode_stretches(read_stretches(source, codec, start, stop), codec, encodings)
+
+
+@pytest.mark.parametrize("piece", [3, 10, 384])
 def test_long_songs_are_encoded_in_pieces_as_if_in_one(
-    codec: HeartCodec, songs: Path, monkeypatch: pytest.MonkeyPatch
+    codec: HeartCodec, songs: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     audio = read_audio(songs / "a.wav")
     whole = codec.encode_latents(audio[None])[0]
-    monkeypatch.setattr(data, "PIECE", 20)
-    pieces = encode_song(AudioTensor(audio), codec, [STEREO])[STEREO]
+    monkeypatch.setattr(encodings, "PIECE", piece)
+    pieces = encoded(audio, codec, STEREO)[STEREO]
     assert pieces.shape == whole.shape == (84, 256)
     torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_mono_inputs_are_the_latents_of_the_channels_mean(codec: HeartCodec, songs: Path) -> None:
     audio = read_audio(songs / "a.wav")
-    both = encode_song(AudioTensor(audio), codec, [MONO, STEREO])
+    both = encoded(audio, codec, MONO, STEREO)
     mean = codec.encode_latents(audio.mean(0)[None, None])[0, :, :128]
     torch.testing.assert_close(both[MONO], mean, rtol=1e-5, atol=1e-5)
     assert both[STEREO].shape == (84, 256)
 
 
 def test_a_mono_song_has_the_same_latents_left_and_right(codec: HeartCodec, songs: Path) -> None:
-    latents = encode_song(AudioTensor(read_audio(songs / "b.wav")), codec, [STEREO])[STEREO]
+    latents = encoded(read_audio(songs / "b.wav"), codec, STEREO)[STEREO]
     assert torch.equal(latents[:, :128], latents[:, 128:])
+
+
+@pytest.mark.parametrize("mono", [True, False])
+def test_before_the_tanh(codec: HeartCodec, songs: Path, mono: bool) -> None:
+    after, before = Encoding(mono=mono), Encoding(mono=mono, pre_tanh=True)
+    both = encoded(read_audio(songs / "a.wav"), codec, after, before)
+    torch.testing.assert_close(torch.tanh(both[before]), both[after])
+    assert float(both[before].abs().max()) > float(both[after].abs().max())
+
+
+def test_names_say_what_was_encoded() -> None:
+    names = [
+        encoding.name
+        for encoding in (
+            STEREO,
+            MONO,
+            Encoding(mono=True, max_seconds=60.0),
+            Encoding(mono=True, pre_tanh=True),
+            Encoding(mono=False, max_seconds=7.5, pre_tanh=True),
+        )
+    ]
+    assert names == [
+        "stereo-tanh-whole",
+        "mean-tanh-whole",
+        "mean-tanh-60s",
+        "mean-pretanh-whole",
+        "stereo-pretanh-7.5s",
+    ]
+    assert Encoding(mono=True, max_seconds=60.0, pre_tanh=True).target == Encoding(mono=False, max_seconds=60.0)
 
 
 def test_a_cap_takes_the_middle_on_the_songs_own_code_frames(codec: HeartCodec, songs: Path) -> None:
     audio = read_audio(songs / "a.wav")
     capped = Encoding(mono=False, max_seconds=1.6)
-    part = encode_song(AudioTensor(audio), codec, [capped])[capped]
+    part = encoded(audio, codec, capped)[capped]
     whole = codec.encode_latents(audio[None])[0]
     # 158,400 samples; 1.6 s are 20 code frames; the middle begins at sample 40,800, inside code frame 10.
     torch.testing.assert_close(part, whole[20:60], rtol=1e-5, atol=1e-5)
@@ -66,7 +104,7 @@ def test_songs_are_encoded_once(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(data, "encode_song", never)
+    monkeypatch.setattr(data, "encode_stretches", never)
     shutil.move(songs / "a.wav", songs / "renamed.wav")
     second = prepare(find_audio([songs]), codec=codec, cache=cache, encoding=STEREO)
     assert second.encoded_seconds == 0

@@ -16,10 +16,19 @@ def test_a_checkpoint_is_gone_on_from_only_where_asked(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path, "auto", False) == tmp_path / LATEST
     assert find_checkpoint(tmp_path / "other", tmp_path / LATEST, False) == tmp_path / LATEST
     assert find_checkpoint(tmp_path, None, True) is None
+    (tmp_path / "kept.safetensors").touch()
+    assert find_checkpoint(tmp_path, tmp_path / "kept.safetensors", False) == tmp_path / "kept.safetensors"
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / LATEST).touch()
+    with pytest.raises(ConfigError, match="holds another training run"):
+        find_checkpoint(tmp_path / "second", tmp_path / LATEST, False)
     with pytest.raises(ConfigError, match="holds a training run"):
         find_checkpoint(tmp_path, None, False)
     with pytest.raises(CheckpointError, match="no such file"):
         find_checkpoint(tmp_path, tmp_path / "gone", False)
+    with pytest.raises(CheckpointError, match="no such file"):
+        find_checkpoint(tmp_path, "x" * 300, False)
+    assert find_checkpoint(tmp_path / ("x" * 300), "auto", False) is None
 
 
 def test_what_cannot_be_deleted_is_one_error_and_leaves_the_checkpoint(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def same(one: Path, other: Path) -> bool:
 
 def test_a_run_leaves_a_projection_that_tokenizes(run: Any, codec: HeartCodec, songs: Path) -> None:
     events: list[Any] = []
-    result = run(progress=events.append, command="heartopt train songs", val_interval=0.2)
+    result = run(progress=events.append, command="heartopt train songs")
     assert (result.ended, result.step, result.steps, result.songs) == ("done", 6, 6, 3)
     kinds = [type(event) for event in events]
     assert (kinds.count(SongReady), kinds.count(StepRecord)) == (4, 6)
@@ -46,11 +46,16 @@ def test_a_run_leaves_a_projection_that_tokenizes(run: Any, codec: HeartCodec, s
     folder = result.projection.parent
     assert {path.name for path in folder.iterdir()} == {
         "best_projection.json",
+        "best_projection.pt",
         "best_projection.safetensors",
         "latest.json",
         "latest.safetensors",
         "metrics.jsonl",
+        "checkpoint_epoch0001.json",
+        "checkpoint_epoch0001.safetensors",
+        "curves.png",
         "skipped.tsv",
+        "tensorboard",
         "training.log",
     }
     assert "ended (done) after step 6 of 6" in (folder / "training.log").read_text()
@@ -84,6 +89,16 @@ def test_resuming_from_an_older_file_repeats_the_rest(run: Any, tmp_path: Path) 
     assert again.best_flow == min(record.flow for record in again.validations)
     load_projection(again.projection)
     assert same(tmp_path / "run/latest.safetensors", tmp_path / "again/latest.safetensors")
+
+
+def test_best_figures_do_not_outlive_their_projections(run: Any, tmp_path: Path) -> None:
+    clips = {"num_val_samples": 1, "val_detokenize_steps": 1, "val_interval": 0.5}
+    first = run("run", **clips)
+    assert math.isfinite(first.best_stft)
+    for folder in ("run", "other"):
+        again = run(folder, resume=tmp_path / "run/latest.safetensors", **clips)
+        assert math.isfinite(again.best_stft) == (tmp_path / folder / "best_projection_stft.safetensors").is_file()
+        assert again.projection.is_file()
 
 
 def test_a_second_run_encodes_nothing(run: Any, tmp_path: Path) -> None:
@@ -187,7 +202,7 @@ def test_overwriting_leaves_nothing_of_the_old_run_but_its_log(
 
     monkeypatch.setattr(Run, "fit", look)
     run(overwrite=True)
-    assert found == [{"skipped.tsv", "training.log"}]
+    assert found == [{"skipped.tsv", "training.log", "tensorboard"}]
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> None:
@@ -215,12 +230,26 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> 
         ({"budget": -1}, "budget must be"),
         ({"budget": math.nan}, "budget must be"),
         ({"val_interval": math.inf}, "val_interval must be"),
-        ({"val_samples": 0}, "val_samples must be"),
+        ({"val_crops": 0}, "val_crops must be"),
+        ({"num_val_samples": 9}, "num_val_samples must be"),
+        ({"deshimmer": True}, "deshimmer is given"),
+        ({"objective": "stft"}, "objective 'stft'"),
+        ({"objective": "distill"}, "need each other"),
+        ({"distill_tokens": Path("tokens")}, "need each other"),
+        ({"find_lr": True, "resume": __file__}, "find_lr and resume"),
+        ({"use_cache": False}, "cache_dir and no-cache"),
+        ({"cache_size": 0.0}, "cache_size must be"),
+        ({"quantizer": "rounding"}, "quantizer 'rounding'"),
+        ({"precision": "int8"}, "precision 'int8'"),
         ({"max_duration": math.nan}, "max_duration must be"),
         ({"max_duration": math.inf}, "max_duration must be"),
         ({"max_seconds_per_song": math.inf}, "max_seconds_per_song must be"),
         ({"lr": math.inf}, "learning_rate must be"),
         ({"max_duration": 0.0}, "max_duration"),
+        ({"max_duration": 1e308}, "max_duration must be at most"),
+        ({"lr": 1e300}, "learning_rate must be at most"),
+        ({"init": "x" * 300}, "init must be"),
+        ({"objective": "distill", "distill_tokens": Path("x" * 300)}, "is no folder of tokens"),
     ],
 )
 def test_contradictions_are_refused_before_any_song_is_read(
