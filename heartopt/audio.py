@@ -1,4 +1,4 @@
-"""Audio in and out: any file or tensor as float32 at 48 kHz, in parts or whole; WAV and FLAC files out.
+"""Audio in and out: any file or tensor as float32 (at 48 kHz), in parts or whole; WAV and FLAC files out.
 
 ``C`` channels (1 or 2), ``N`` samples at 48 kHz.
 """
@@ -65,13 +65,14 @@ class AudioFile:
     Args:
         path: any format that libsndfile or FFmpeg reads.
         mixdown: give a file of more than two channels as mono, their mean, instead of refusing it.
+        native: leave it at its own rate: samples count at `rate`, not at 48 kHz.
 
     Raises:
         AudioError: missing, a folder, empty, not audio, no samples, more than two channels without
             ``mixdown``; while reading: NaN or infinite samples, damage.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, mixdown: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, mixdown: bool = False, native: bool = False) -> None:
         self.path = Path(path)
         self._decoder = open_decoder(self.path)
         self.sample_rate = self._decoder.rate  # the file's own
@@ -89,17 +90,18 @@ class AudioFile:
             raise AudioError(f"{self.path}: {problem}")
         self._mixed = native_channels > 2
         self.channels = 1 if self._mixed else native_channels
-        self.num_samples = resampled_length(self._native_samples, self.sample_rate, SAMPLE_RATE)
+        self.rate = self.sample_rate if native else SAMPLE_RATE
+        self.num_samples = resampled_length(self._native_samples, self.sample_rate, self.rate)
 
     @property
     def seconds(self) -> float:
-        return self.num_samples / SAMPLE_RATE
+        return self.num_samples / self.rate
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
         start, stop = _span(start, stop, self.num_samples)
         if start == stop:
             return torch.empty(self.channels, 0)
-        return resample_span(self._native, self._native_samples, self.sample_rate, SAMPLE_RATE, start, stop)
+        return resample_span(self._native, self._native_samples, self.sample_rate, self.rate, start, stop)
 
     def _native(self, start: int, stop: int) -> Tensor:
         """Native samples ``[C, stop - start]``, checked."""

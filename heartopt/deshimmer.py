@@ -5,7 +5,8 @@
 at sample `t * hop - fft_size`. Each frame is transformed once; what reaches beyond a block is carried to the next.
 
 Only what is *removed* is transformed back, overlap-added and subtracted. In exact arithmetic that is the same as
-transforming everything back, but it leaves audio in which nothing stands out as it is, bit for bit, and costs less.
+transforming everything back, but it leaves audio in which nothing stands out as it is, bit for bit (but for the fades),
+and costs less.
 
 The gains are constants to autograd: gradients flow as through a fixed filter that varies in time. (Derivatives of
 the gains themselves would be steep at every threshold and infinite at silence.)

@@ -68,7 +68,7 @@ class DeshimmerParams:
                 raise ConfigError(f"deshimmer {name} must be two rising numbers, got {list(pair)}")
         if self.median_bins < 3 or self.median_bins % 2 == 0:
             raise ConfigError(f"deshimmer median_bins must be odd and at least 3, got {self.median_bins}")
-        if self.hop < 1 or self.fft_size % (2 * self.hop):
+        if self.hop < 1 or self.fft_size < 1 or self.fft_size % (2 * self.hop):
             raise ConfigError(
                 f"deshimmer fft_size must be a multiple of two hops, got {self.fft_size} and a hop of {self.hop}"
             )

@@ -39,6 +39,17 @@ def save(path: Path, audio: Tensor, rate: int, **options: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_native_samples_are_the_file_s_own(tmp_path: Path, rate: int) -> None:
+    audio = noise(2, 5_000)
+    path = save(tmp_path / "song.wav", audio, rate, subtype="FLOAT")
+    with AudioFile(path, native=True) as file:
+        assert (file.rate, file.num_samples, file.seconds) == (rate, 5_000, 5_000 / rate)
+        torch.testing.assert_close(file.read(100, 4_000), audio[:, 100:4_000], rtol=0, atol=0)
+    with AudioFile(path) as file:
+        assert (file.rate, file.sample_rate) == (SAMPLE_RATE, rate)
+
+
 # --- reading
 
 

@@ -167,6 +167,11 @@ def test_bad_settings_are_one_clear_line(settings: dict[str, Any], word: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_no_transform_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of two hops"):
+        DeshimmerParams(fft_size=0)
+
+
 @pytest.mark.parametrize(("centre", "cents"), [(0, 600), (6_000, 0), (6_000, 13_000), (math.nan, 600)])
 def test_bad_band_in_cents(centre: float, cents: float) -> None:
     with pytest.raises(ConfigError, match="cents"):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from heartopt.cli import decode, doctor, evaluate, optimize, tokenize, train
+from heartopt.cli import decode, deshimmer, doctor, evaluate, optimize, tokenize, train
 from heartopt.cli.console import exit_code, print_error, quiet_environment, remember_command
 from heartopt.cli.verb import Verb
 from heartopt.errors import HeartoptError
@@ -36,6 +36,7 @@ app.command("decode", cls=Verb, short_help="Tokens to audio, as long as the song
 app.command("optimize", cls=Verb, short_help="Songs to refined tokens, and their sound.")(optimize.optimize)
 app.command("evaluate", cls=Verb, short_help="How good tokens are: metrics, controls, reports.")(evaluate.evaluate)
 app.command("train", cls=Verb, short_help="A folder of songs to an encoder projection.")(train.train)
+app.command("deshimmer", cls=Verb, short_help="Audio without the ringing at 5-7 kHz.")(deshimmer.deshimmer)
 app.command("doctor", cls=Verb, short_help="What could stop a training run, found before it.")(doctor.doctor)
 
 

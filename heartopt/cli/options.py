@@ -56,9 +56,9 @@ def _apply_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None or ctx.resilient_parsing:
         return path
     names = {
-        flag[2:]: str(param.name)
+        flag[2:]: (str(param.name), flag in param.secondary_opts)  # those switch it off
         for param in ctx.command.params
-        for flag in param.opts
+        for flag in (*param.opts, *param.secondary_opts)
         if flag.startswith("--") and flag not in ("--help", "--config")
     }
     defaults: dict[str, Any] = {}
@@ -69,8 +69,11 @@ def _apply_config(ctx: typer.Context, path: Path | None) -> Path | None:
             raise typer.BadParameter(f"{path}: heartopt {ctx.info_name} has no flag {key!r}{hint}")
         if isinstance(value, dict):
             raise typer.BadParameter(f"{path}: {key!r} must be a plain value or a list")
+        name, off = names[key]
+        if off and not isinstance(value, bool | None):
+            raise typer.BadParameter(f"{path}: {key!r} must be true or false")
         if value is not None:
-            defaults[names[key]] = value
+            defaults[name] = not value if off else value
     ctx.default_map = defaults
     return path
 
@@ -115,6 +118,14 @@ DtypeOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of each random draw.", rich_help_panel=COMMON)]
 UnusedSeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="No effect: nothing is drawn.", rich_help_panel=COMMON)
+]
+UnusedCodecOption = Annotated[
+    str,
+    typer.Option("--codec", "--codec-name", help="No effect: nothing is decoded.", rich_help_panel=COMMON),
+]
+UnusedDeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="No effect: runs on the CPU.", callback=_check_device, rich_help_panel=COMMON),
 ]
 JsonOption = Annotated[
     bool,
