@@ -12,6 +12,7 @@ from heartopt import losses
 from heartopt.audio import SAMPLE_RATE
 from heartopt.errors import AudioError, ConfigError
 from heartopt.metrics.perceptual import pesq_nb, pesq_wb
+from heartopt.metrics.shimmer import shimmer_excess
 from heartopt.metrics.waveform import si_sdr
 
 SEGMENT_SECONDS = 30.0
@@ -35,6 +36,7 @@ METRICS: Mapping[str, Metric] = {
     "mel_log1p": _number(losses.mel_log1p),
     "si_sdr": si_sdr,
     "shimmer_db": _number(losses.shimmer_db),
+    "shimmer_excess": shimmer_excess,
     "pesq_wb": pesq_wb,
     "pesq_nb": pesq_nb,
 }

@@ -18,6 +18,7 @@ UNITS: Mapping[str, str] = {
     "mel_log1p": "↓",
     "si_sdr": "dB ↑",
     "shimmer_db": "dB → 0",
+    "shimmer_excess": "share → 0",
     "pesq_wb": "MOS ↑",
     "pesq_nb": "MOS ↑",
     "usage": "share",
@@ -25,7 +26,7 @@ UNITS: Mapping[str, str] = {
     "rtf": "× ↓",
 }
 MISSING = "–"
-_DECIMALS = {"si_sdr": 1, "shimmer_db": 1, "perplexity": 1, "rtf": 3, "usage": 3}
+_DECIMALS = {"si_sdr": 1, "shimmer_db": 1, "shimmer_excess": 3, "perplexity": 1, "rtf": 3, "usage": 3}
 
 
 @dataclass(frozen=True)
