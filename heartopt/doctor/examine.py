@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from heartopt.doctor.check import Check, attempt, reason
 from heartopt.doctor.disk import cache_check, output_check
-from heartopt.doctor.machine import RELEASE_VALUES, device_check, find_device, memory_check, read_memory
+from heartopt.doctor.machine import (
+    RELEASE_VALUES,
+    device_check,
+    find_device,
+    gpu_memory,
+    memory_check,
+    read_memory,
+)
 from heartopt.doctor.versions import heartopt_loads, optional_packages, torch_loads, versions
 
 if TYPE_CHECKING:
@@ -78,6 +85,7 @@ def _machine_and_codec(
     memory = read_memory()
     try:
         target = find_device(device)
+        of_gpu = gpu_memory(target)
     except Exception as error:  # also what a driver that does not fit raises
         skipped = [Check(later, "skipped", "there is no device to run it on") for later in ("codec", "round trip")]
         missing = Check("device", "failed", reason(error), "choose another --device, or auto")
@@ -96,7 +104,7 @@ def _machine_and_codec(
     values = RELEASE_VALUES if codec is None else values_of(codec)
     driver = "update the GPU's driver, or choose --device cpu"
     checks = [
-        attempt("device", driver, lambda: device_check(target, values)),
+        attempt("device", driver, lambda: device_check(target, values, of_gpu)),
         memory_check(memory, values),
         found,
     ]

@@ -22,6 +22,9 @@ SMALL_CODEC = 100_000_000
 #: The training report's minimum for the released codec.
 GPU_BYTES = 8e9
 SMALL_GPU_BYTES = 2e9
+#: What `heartopt train` asks for with the released codec and no flag that saves memory (`reports/train_cost.md`).
+ROOMY_BYTES = 25e9
+THRIFT = "--dtype bfloat16 --batch-size 2 --grad-accum 4 --gradient-checkpointing"
 #: Python, torch and a song at a time, beside the codec's weights.
 PROGRAM_BYTES = 2e9
 WEIGHT_BYTES = 4  # float32, as they are read from the disk, whatever they are cast to
@@ -40,13 +43,27 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def device_check(device: torch.device, values: int) -> Check:
-    """Whether training a codec of that many values is sensible on this device."""
+def gpu_memory(device: torch.device) -> tuple[int, int] | None:
+    """Free bytes and all bytes of a GPU; None where there is none, or it does not tell."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    with suppress(Exception):  # `device_check` asks again, and says what is wrong
+        return torch.cuda.mem_get_info(device)
+    return None
+
+
+def device_check(device: torch.device, values: int, memory: tuple[int, int] | None = None) -> Check:
+    """Whether training a codec of that many values is sensible on this device.
+
+    `memory`: what `gpu_memory` said before the codec took its share.
+    """
     import torch
 
     small = values < SMALL_CODEC
     if device.type == "cuda":
-        return _gpu(device, SMALL_GPU_BYTES if small else GPU_BYTES)
+        return _gpu(device, SMALL_GPU_BYTES if small else GPU_BYTES, memory, thrift=not small)
     if device.type == "mps":
         return Check("device", "ok", "mps: Apple's GPU, which shares the memory below")
     where = f"{device}: {_cores()} cores"
@@ -64,15 +81,17 @@ def device_check(device: torch.device, values: int) -> Check:
     )
 
 
-def _gpu(device: torch.device, needed: float) -> Check:
+def _gpu(device: torch.device, needed: float, memory: tuple[int, int] | None, *, thrift: bool) -> Check:
     import torch
 
     card = torch.cuda.get_device_properties(device)
-    free, total = torch.cuda.mem_get_info(device)
+    free, total = memory or torch.cuda.mem_get_info(device)
     detail = f"{device}: {printable(card.name)}, {in_bytes(free)} of {in_bytes(total)} free"
     if total < needed:
         remedy = "use a smaller --batch-size and --max-duration, or a larger GPU"
         return Check("device", "warning", f"{detail}; less than {in_bytes(needed)}", remedy)
+    if thrift and total < ROOMY_BYTES:
+        detail += f"; enough with {THRIFT}, not with train's defaults"
     if free < needed:
         remedy = "end what else runs on this GPU (nvidia-smi lists it), or choose another --device"
         return Check("device", "warning", f"{detail}; other programs leave less than {in_bytes(needed)}", remedy)

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from heartopt.doctor import machine
-from heartopt.doctor.machine import RELEASE_VALUES, Memory, device_check, find_device, memory_check, read_memory
+from heartopt.doctor.machine import (
+    RELEASE_VALUES,
+    Memory,
+    device_check,
+    find_device,
+    gpu_memory,
+    memory_check,
+    read_memory,
+)
 from heartopt.errors import HeartoptError
 
 MINI = 11_900_000
@@ -40,7 +48,21 @@ def test_a_card_that_is_sold_as_8_gb_is_enough(card) -> None:
     card(8.36e9, 8.1e9)
     check = device_check(CUDA, RELEASE_VALUES)
     assert (check.status, check.remedy) == ("ok", "")
-    assert check.detail == r"cuda:0: RTX \x1b[1m3070, 8.1 GB of 8.4 GB free"
+    assert check.detail.startswith(r"cuda:0: RTX \x1b[1m3070, 8.1 GB of 8.4 GB free; enough with --dtype bfloat16 ")
+
+
+def test_a_large_card_needs_no_thrift(card) -> None:
+    card(80e9, 79e9)
+    assert device_check(CUDA, RELEASE_VALUES).detail.endswith("79.0 GB of 80.0 GB free")
+
+
+def test_what_the_codec_itself_has_taken_counts_as_free(card) -> None:
+    card(12e9, 11e9)
+    before = gpu_memory(CUDA)
+    card(12e9, 4e9)  # the codec is there now
+    assert device_check(CUDA, RELEASE_VALUES, before).status == "ok"
+    assert device_check(CUDA, RELEASE_VALUES).status == "warning"
+    assert gpu_memory(torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(
