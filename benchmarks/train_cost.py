@@ -61,7 +61,8 @@ def main() -> None:
         "Computed by `python benchmarks/train_cost.py` for a codec of "
         f"{stored_values(config).total / 1e6:,.0f} M values; not measured. A `linear` projection, straight-through.",
         f"GPU hours: {EPOCHS} epochs and encoding each song once, at {TERAFLOPS:g} TFLOP/s really done "
-        "(well under what a data sheet says), bfloat16.",
+        "(well under what a data sheet says), bfloat16. The waveform coder stays in float32: for what goes through it "
+        "(`bypass`, `ode` and the encoding) that rate asks for TF32, and without it expect several times as much.",
         "",
         "| objective | batch | TFLOP a step | GiB, float32 | GiB, bfloat16 | "
         + " | ".join(f"GPU hours for {hours} h" for hours in HOURS)

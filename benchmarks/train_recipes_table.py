@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CODES = ("usage", "perplexity")
 _DECIMALS = {"stft": 3, "mel": 3, "flow": 4, "usage": 3, "perplexity": 1}
 MISSING = "–"
+#: Student's t for 95 % intervals of so many values; of more, the last one is wide enough.
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 
 Json = Mapping[str, Any]
 
@@ -73,6 +75,8 @@ def tabulate(recipes: Recipes, runs: Sequence[Json], baselines: Json, *, command
                 "flow": _over_seeds([run["flow"] for run in own]),
                 **{metric: interval(grids[name][metric]) for metric in metrics},
                 "differences": _differences(grids, name, default, recipes.metrics, runs),
+                "same_crop": (twin := _same_crop(recipes, name)),
+                "same_crop_differences": _differences(grids, name, twin, recipes.metrics, runs),
             }
         )
     return {
@@ -126,19 +130,28 @@ def interval(values: np.ndarray[Any, Any]) -> dict[str, float | int]:
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, float | int]:
-    """Mean, lowest and highest over seeds: too few for an interval."""
-    return {"mean": float(np.mean(values)), "low": min(values), "high": max(values), "seeds": len(values)}
+    """Mean over seeds with its 95 % interval by Student's t: a few seeds are too few to draw from."""
+    mean, count = float(np.mean(values)), len(values)
+    reach = 0.0 if count < 2 else T_95.get(count, T_95[max(T_95)]) * float(np.std(values, ddof=1)) / count**0.5
+    return {"mean": mean, "low": mean - reach, "high": mean + reach, "seeds": count}
+
+
+def _same_crop(recipes: Recipes, name: str) -> str | None:
+    """The recipe that changes nothing but the crop, to that of `name`: what `name`'s other changes are held against."""
+    crop = recipes.changes[name].get("max_duration")
+    twins = [other for other, changes in recipes.changes.items() if changes == {"max_duration": crop}]
+    return twins[0] if twins and twins[0] != name else None
 
 
 def _differences(
     grids: Mapping[str, Mapping[str, np.ndarray[Any, Any]]],
     name: str,
-    default: str,
+    default: str | None,
     metrics: Sequence[str],
     runs: Sequence[Json],
 ) -> dict[str, Any]:
-    """Each metric minus the default's on the same song with the same seed, over the seeds that both have."""
-    if name == default or default not in grids:
+    """Each metric minus that of `default` on the same song with the same seed, over the seeds that both have."""
+    if default is None or name == default or default not in grids:
         return {}
     seeds = {one: sorted(run["seed"] for run in runs if run["recipe"] == one) for one in (name, default)}
     common = [seed for seed in seeds[name] if seed in seeds[default]]
@@ -190,12 +203,13 @@ def markdown(record: Json) -> str:
         f"Means over songs and seeds [95 % interval; songs and seeds drawn with replacement]. Decoded by the real "
         f"decoder under judge seeds {', '.join(map(str, judging['judge_seeds']))} on the suite `{judging['suite']}`; "
         f"the tier is that of the mean `stft`. `flow`: the decoder's own loss on {held_out['crops']} crops of "
-        f"{held_out['seconds']:g} s of the development songs, the same crops and noise for all (lowest to highest over "
-        f"seeds). Random codes use every entry: usage and perplexity are no sign of quality by themselves. A step's "
-        f"time is the median on the machine below; all recipes have as many steps.",
-        "## Differences from the default",
+        f"{held_out['seconds']:g} s of the development songs, the same crops and noise for all (interval over seeds, "
+        f"Student's t). Random codes use every entry: usage and perplexity are no sign of quality by themselves. A "
+        f"step's time is the median on the machine below; all recipes have as many steps.",
+        "## Differences",
         _difference_table(record),
-        "On the same song, with the same seed; below zero is better.",
+        "From the default, and from the recipe that has the same crop and changes nothing else; on the same song, with "
+        "the same seed. Below zero is better.",
         "## What it says",
         "\n".join(f"- {line}" for line in verdicts(record)),
         "## Settings",
@@ -217,6 +231,8 @@ def verdicts(record: Json) -> list[str]:
     for entry in entries:
         if entry["settings"]["objective"] == "bypass" and entry["recipe"] != default:
             found = _compared(entry, default)
+            if twin := entry["same_crop"]:
+                found += f"; at the same crop, {_compared(entry, twin, 'same_crop_differences')}"
             lines.append(f"The report's recommended objective, decoded by the real decoder: {found}.")
     counts = {len(entry["seeds"]) for entry in entries}
     if len(counts) > 1:
@@ -224,8 +240,8 @@ def verdicts(record: Json) -> list[str]:
     return lines
 
 
-def _compared(entry: Json, default: str) -> str:
-    found = entry["differences"].get(TIER_METRIC)
+def _compared(entry: Json, default: str, differences: str = "differences") -> str:
+    found = entry[differences].get(TIER_METRIC)
     if found is None or found["low"] is None:
         return f"`{entry['recipe']}` cannot be compared with `{default}` yet"
     word = "better than" if found["high"] < 0 else "worse than" if found["low"] > 0 else "not clearly different from"
@@ -257,10 +273,14 @@ def _figures(entry: Json, metrics: Sequence[str]) -> list[str]:
 
 
 def _difference_table(record: Json) -> str:
-    rows = [["recipe", *record["metrics"]]]
+    rows = [["recipe", "less", *record["metrics"]]]
     for entry in record["recipes"]:
-        if found := entry["differences"]:
-            rows.append([entry["recipe"], *(_signed(found[metric], metric) for metric in record["metrics"])])
+        for base, found in (
+            (record["default"], entry["differences"]),
+            (entry["same_crop"], entry["same_crop_differences"]),
+        ):
+            if found:
+                rows.append([entry["recipe"], base, *(_signed(found[metric], metric) for metric in record["metrics"])])
     return _table(rows) if len(rows) > 1 else "None yet."
 
 

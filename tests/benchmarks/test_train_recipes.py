@@ -98,8 +98,10 @@ def test_the_shipped_recipes_vary_one_factor_and_train_knows_it(script: Any) -> 
     known = inspect.signature(train).parameters
     for name in names:
         assert set(shipped.settings(name)) <= set(known)
-        changed = set(shipped.changes[name]) - {"max_duration"}  # the length of a crop may follow from the objective
-        assert len(changed) == (0 if name == "default" else 1)
+        changed = shipped.changes[name]
+        if "max_duration" in changed:  # where the objective asks for another crop, a recipe has that crop alone
+            assert {"max_duration": changed["max_duration"]} in shipped.changes.values()
+        assert name == "default" or len(changed) == 1 or len(changed.keys() - {"max_duration"}) == 1
 
 
 @pytest.mark.parametrize(
@@ -243,11 +245,18 @@ def run_of(recipe: str, seed: int, stft: list[float], **settings: Any) -> dict[s
 
 def test_the_table_says_what_is_best_and_how_bypass_does(script: Any, table: Any, recipes: Path) -> None:
     record = yaml.safe_load(recipes.read_text())
-    record["recipes"] = {"default": {}, "bypass": {"objective": "bypass"}, "gumbel": {"quantizer": "gumbel"}}
+    record["recipes"] = {
+        "default": {},
+        "bypass": {"objective": "bypass", "max_duration": 1.04},
+        "gumbel": {"quantizer": "gumbel"},
+        "short": {"max_duration": 1.04},
+    }
     recipes.write_text(yaml.safe_dump(record, sort_keys=False))
     runs = [
         run_of("default", 0, [1.8, 2.0, 1.9]),
         run_of("default", 1, [1.9, 2.1, 2.0]),
+        run_of("short", 0, [2.3, 2.4, 2.5]),
+        run_of("short", 1, [2.4, 2.5, 2.6]),
         run_of("bypass", 0, [2.5, 2.6, 2.7], objective="bypass"),
         run_of("bypass", 1, [2.6, 2.7, 2.8], objective="bypass"),
         run_of("gumbel", 1, [1.8, 2.0, 1.9]),
@@ -262,14 +271,27 @@ def test_the_table_says_what_is_best_and_how_bypass_does(script: Any, table: Any
     assert bypass["mean"] == pytest.approx(np.mean([0.7, 0.6, 0.8]))
     # gumbel has seed 1 alone: it is held against the default's seed 1, not against its mean.
     assert found["recipes"][2]["differences"]["stft"]["mean"] == pytest.approx(-0.1)
+    # bypass is also held against the recipe that changes its crop alone.
+    assert found["recipes"][1]["same_crop"] == "short"
+    assert found["recipes"][1]["same_crop_differences"]["stft"]["mean"] == pytest.approx(0.2)
+    assert [entry["same_crop"] for entry in found["recipes"]] == [None, "short", None, None]
     said = "\n".join(table.verdicts(found))
     assert "Lowest `stft`: **gumbel**, 1.900." in said
     assert "`gumbel` is better than `default` (stft -0.100" in said
     assert "`bypass` is worse than `default` (stft +0.700" in said
+    assert "at the same crop, `bypass` is worse than `short` (stft +0.200" in said
     assert "some recipes have 1 seeds, others 2" in said
     text = table.markdown(json.loads(json.dumps(found)))
     assert "| control: silence | – | – | – | – | Poor | 5.000" in text
+    assert "| bypass | short | +0.200" in text
     assert "run it" in text
+
+
+def test_the_flow_loss_has_an_interval_over_seeds(table: Any) -> None:
+    found = table._over_seeds([1.0, 2.0, 3.0])
+    assert (found["mean"], found["seeds"]) == (2.0, 3)
+    assert found["high"] - 2.0 == pytest.approx(2.0 - found["low"]) == pytest.approx(4.303 / 3**0.5)
+    assert table._over_seeds([1.5]) == {"mean": 1.5, "low": 1.5, "high": 1.5, "seeds": 1}
 
 
 def test_nothing_finished_is_one_line(
