@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -97,6 +99,8 @@ def train(
 
 def _precision(use_amp: bool | None, amp_dtype: str | None) -> str | None:
     """What both flags come to; None is the library's own choice. Raises ConfigError."""
+    if amp_dtype not in (None, *HALF):
+        raise ConfigError(f"--amp-dtype {amp_dtype}: choose {' or '.join(HALF)}, or --no-amp for float32")
     if use_amp is False and amp_dtype is not None:
         raise ConfigError("--no-amp and --amp-dtype are both given: give one of the two")
     if use_amp is None:
@@ -104,8 +108,9 @@ def _precision(use_amp: bool | None, amp_dtype: str | None) -> str | None:
     return (amp_dtype or "bfloat16") if use_amp else "float32"
 
 
-#: The training report's advice.
-THRIFT = "try --batch-size 2 with --grad-accum 4, --max-duration 3, --gradient-checkpointing, or --no-amp"
+#: The training report's advice, and what it has not.
+THRIFT = "try --batch-size 2 with --grad-accum 4, --max-duration 3, --gradient-checkpointing, or --dtype bfloat16"
+HALF = ("bfloat16", "float16")
 _NOT_SETTINGS = {
     *("codec", "revision", "local_files_only", "device", "dtype", "json_output", "config"),
     *("temp_start", "temp_end", "no_cache", "use_amp", "amp_dtype", "val_diffusion_steps"),
@@ -120,7 +125,7 @@ def run(current: Session, choice: CodecChoice, device: torch.device, settings: d
 
     model = choice.load()  # into the machine's memory: training puts what it needs on the device
     try:
-        with TrainView(current.stderr) as view, _stop_on_signal(current) as stop:
+        with TrainView(_shared_terminal(current)) as view, _stop_on_signal(current) as stop:
             result = train_projection(
                 codec=model, device=device, command=command_line(), progress=view, stop=stop, **settings
             )
@@ -137,8 +142,14 @@ def run(current: Session, choice: CodecChoice, device: torch.device, settings: d
         current.note(f"ended ({result.ended}) after step {result.step} of {result.steps}; go on with --resume auto")
     if result.ended == "stopped":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if any(file.failed for file in result.skipped_files):  # each was warned of
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # to a launcher every code but 0 is a crash of all processes
+    if alone and any(file.failed for file in result.skipped_files):  # each was warned of
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _shared_terminal(current: Session) -> Console:
+    """Where a process shows its run: of several that share a terminal only the first does."""
+    return current.stderr if os.environ.get("RANK", "0") == "0" else Console(quiet=True, force_interactive=False)
 
 
 @contextmanager

@@ -101,6 +101,14 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
+def saved_rate(path: Path) -> float:
+    """The peak learning rate of the run that wrote `path`. Raises CheckpointError as `read_state` does."""
+    rate = read_state(path)[0]["settings"].get("learning_rate")
+    if not isinstance(rate, float):
+        raise CheckpointError(f"{path}: says no learning rate; give one with --lr, without --find-lr")
+    return rate
+
+
 def restore_state(
     path: Path, state: TrainState, *, settings: TrainSettings, codec: HeartCodec, songs: str
 ) -> list[str]:

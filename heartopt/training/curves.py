@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 TIER_BORDERS = (1.0, 2.0, 3.0)
 CAPTION = (
     "Green bands: what the training report expects at epochs 1, 10, 50 and 100 of its own runs, joined in between: a "
-    "reference, not a judgement of this run.\nIts STFT is its own log1p form (here dashed, where it was measured): "
-    "neither the solid line nor the tiers can be compared with its band.\nIts usage counts the codes of one batch: "
-    "more music in a batch shows more of them, and a smaller codebook has fewer to show."
+    "reference, not a judgement of this run. Its epochs have one crop a song.\n"
+    "Its STFT is its own log1p form (here dashed, where it was measured): neither the solid line nor the tiers can be "
+    "compared with its band.\n"
+    "Its usage counts the codes of one batch: more music in a batch shows more of them, and a smaller codebook has "
+    "fewer to show."
 )
 
 TERM_COLOURS = (BLUE, ORANGE, PURPLE, RED, SKY, GREEN, "#8C6D31", "#999999")

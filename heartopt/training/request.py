@@ -15,18 +15,20 @@ import torch
 from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
 from heartopt.errors import AudioError, CheckpointError, ConfigError
+from heartopt.projection.report_checkpoint import REPORT_SUFFIXES
 from heartopt.training.cache import LatentCache, default_cache, temporary_cache
+from heartopt.training.checkpoints import saved_rate
 from heartopt.training.clips import Clips
 from heartopt.training.crops import CropSequence
 from heartopt.training.data import MIN_SECONDS, Encoding, Needs
 from heartopt.training.loop import Source, TrainState, take_step
 from heartopt.training.lr_finder import find_learning_rate
 from heartopt.training.placement import parts_of, place
-from heartopt.training.run import Plan, Run
-from heartopt.training.settings import LISTENING, Schedule, TrainSettings, check_above_zero
+from heartopt.training.run import Plan, Progress, Run
+from heartopt.training.settings import LISTENING, Quantize, Schedule, TrainSettings, check_above_zero
 from heartopt.training.split import SongSplit
 from heartopt.training.start import STARTS, check_network, initialize, new_state, remove_run, start_state
-from heartopt.training.stopping import Limits
+from heartopt.training.stopping import ENDINGS, Limits, StoppedEarly
 from heartopt.training.validation import HeldOut
 from heartopt.training.watch import LOGGER
 from heartopt.training.world import World
@@ -86,20 +88,28 @@ class Request:
             raise ConfigError("the objective distill and --distill-tokens need each other: give both or neither")
         if self.distill_tokens is not None and not os.path.isdir(self.distill_tokens):
             raise ConfigError(f"distill_tokens: {self.distill_tokens} is no folder of tokens")
-        if self.find_lr and self.checkpoint is not None:
-            raise ConfigError("find_lr and resume are both given: a run goes on with the learning rate that it has")
+        if self.find_lr and self.checkpoint is not None and self.checkpoint.suffix in REPORT_SUFFIXES:
+            raise ConfigError(f"find_lr is given, and {self.checkpoint} says no learning rate: give one with --lr")
         if settings.init not in STARTS and not os.path.isfile(settings.init):
             raise ConfigError(f'init must be "codebook", "random" or the file of a projection, got "{settings.init}"')
         self.encoding(codec)
         check_network(settings, codec)
+        for name, where in self._idle():
+            LOGGER.warning("%s has no effect with these settings; it acts in %s", name, where)
+
+    def _idle(self) -> Iterator[tuple[str, str]]:
+        """Settings that are not at their defaults and do nothing, each with where it would act."""
+        settings, quantize = self.settings, self.settings.quantize
         if not settings.listens:
-            idle = [
-                n
-                for n, on in (("include_phase", settings.include_phase), ("highfreq_weight", settings.highfreq_weight))
-                if on
-            ]
-            for name in idle:
-                LOGGER.warning("%s has no effect with this objective; it acts in %s", name, " and ".join(LISTENING))
+            for name in ("include_phase", "highfreq_weight", "mel_weight"):
+                if getattr(settings, name) != getattr(TrainSettings, name):
+                    yield name, f"the objectives {' and '.join(LISTENING)}"
+        if "ode" not in settings.objective and settings.ode_steps != TrainSettings.ode_steps:
+            yield "ode_steps", "the objective ode"
+        if quantize.kind != "gumbel":
+            for name in ("top_k", "temperature", "entropy_weight", "revival"):
+                if getattr(quantize, name) != getattr(Quantize, name):
+                    yield name, "the quantizer gumbel"
 
     def encoding(self, codec: HeartCodec) -> Encoding:
         """What the projection reads. Raises ConfigError."""
@@ -153,11 +163,20 @@ def checkpointing(codec: HeartCodec, wanted: bool) -> Iterator[None]:
 
 
 def begin(
-    request: Request, songs: SongSplit, codec: HeartCodec, *, world: World, device: torch.device, workers: int
+    request: Request,
+    songs: SongSplit,
+    codec: HeartCodec,
+    *,
+    world: World,
+    device: torch.device,
+    workers: int,
+    limits: Limits,
+    progress: Progress | None,
 ) -> Run:
     """The run over `songs`, at its start or where its checkpoint left off.
 
     Raises:
+        StoppedEarly: `limits` are reached while the learning rate is looked for.
         CheckpointError: its checkpoint, or the projection that it starts from, does not fit, or the processes differ in
             it.
         AudioError: the processes do not have the same songs.
@@ -171,7 +190,9 @@ def begin(
     settings = replace(asked, steps=steps, warmup_steps=min(asked.warmup_steps, steps // 10))
     place(codec, parts_of(settings.objective), device)
     if request.find_lr:
-        settings = replace(settings, learning_rate=_find_rate(settings, codec, source, device))
+        resumed = request.checkpoint
+        rate = saved_rate(resumed) if resumed else _find_rate(settings, codec, source, device, limits)
+        settings = replace(settings, learning_rate=rate)
     state = start_state(settings, codec, source, request.checkpoint, songs.digest, device)
     if not world.same(str(state.step)):
         raise CheckpointError("the processes find different checkpoints; use an --output-dir that all of them share")
@@ -197,8 +218,8 @@ def begin(
             checkpoint=schedule.steps_of(schedule.save_interval, items, batch),
             keep=schedule.keep,
         ),
-        limits=Limits(),
-        progress=None,
+        limits=limits,
+        progress=progress,
         device=device,
     )
 
@@ -217,12 +238,16 @@ def _clips(request: Request, songs: SongSplit, codec: HeartCodec) -> Clips | Non
     )
 
 
-def _find_rate(settings: TrainSettings, codec: HeartCodec, source: Source, device: torch.device) -> float:
-    """The range test on a throw-away copy of the run's start."""
+def _find_rate(
+    settings: TrainSettings, codec: HeartCodec, source: Source, device: torch.device, limits: Limits
+) -> float:
+    """The range test on a throw-away copy of the run's start. Raises StoppedEarly."""
     state: TrainState = new_state(settings, codec, device)
     initialize(state.projection, settings, codec, source)
 
     def step(rate: float) -> float:
+        if ended := source.world.agreed(limits.reached(), ENDINGS):
+            raise StoppedEarly(ended, "ended while the learning rate was looked for; nothing is saved: run it again")
         parts = source.read(state.step, settings)
         return take_step(state, parts, codec=codec, settings=settings, world=source.world, rate=rate).loss
 

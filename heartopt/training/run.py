@@ -23,7 +23,7 @@ from heartopt.training.loop import Source, StepRecord, TrainState, train_steps
 from heartopt.training.outputs import BEST, BEST_BY_STFT, CURVES, save_best
 from heartopt.training.placement import EVERYTHING, Parts, parts_of, placed
 from heartopt.training.settings import TrainSettings
-from heartopt.training.stopping import Limits
+from heartopt.training.stopping import ENDINGS, Limits
 from heartopt.training.tensorboard import Board
 from heartopt.training.validation import HeldOut, ValidationRecord, validate
 from heartopt.training.watch import LOGGER, METRICS, Metrics, note_clips, note_step, note_validation
@@ -141,7 +141,7 @@ class Run:
         """Why all processes are to stop now, though steps are left."""
         if self.state.step >= self.settings.steps:
             return ""
-        return self.source.world.agreed(self.limits.reached(), ("", "budget", "stopped"))
+        return self.source.world.agreed(self.limits.reached(), ENDINGS)
 
     @property
     def _epoch(self) -> float:

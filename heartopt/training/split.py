@@ -115,8 +115,8 @@ def split_songs(
         "%d training songs (%.2f h), %d held out (%s), %d files skipped; encoded %.0f s of audio in %.1f s",
         len(training), seconds / 3600, len(held_out), note, len(skipped), encoded, wall,
     )  # fmt: skip
-    if len(training) < FEW_FILES:
-        LOGGER.warning("only %d training songs: a projection generalizes from %d on", len(training), FEW_FILES)
+    if (given := len(libraries[0].songs)) < FEW_FILES:
+        LOGGER.warning("only %d songs: a projection generalizes from %d on", given, FEW_FILES)
     return SongSplit(training, held_out, tuple(skipped), note, seconds, encoded, wall)
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from heartopt.errors import HeartoptError
 
+#: What `Limits.reached` may say.
+ENDINGS = ("", "budget", "stopped")
+
 
 class StoppedEarly(HeartoptError):
     """A run ended before its first step, so that there is no projection. `ended`: "budget" or "stopped"."""

@@ -145,7 +145,8 @@ def train(
         steps, epochs: length of the run, one of the two; 100 epochs by default.
         lr, warmup_steps: peak learning rate; reached linearly (in at most a tenth of the run), then a cosine to
             zero at the end of the run.
-        find_lr: look for the peak learning rate first (`find_learning_rate`), in place of `lr`.
+        find_lr: look for the peak learning rate first (`find_learning_rate`), in place of `lr`; a resumed run keeps
+            the one that was found.
         grad_clip, weight_decay: gradient norm bound, AdamW's decay.
         commitment_weight, mel_weight, l2_weight: of these terms; the report's by default.
         include_phase, highfreq_weight: the report's phase term, and extra weight on 4-8 kHz, for the objectives that
@@ -175,7 +176,7 @@ def train(
 
     Raises:
         ConfigError: contradicting settings; a codec that gradients cannot pass.
-        StoppedEarly: `budget` or `stop` ended the run while songs were read; what is encoded stays in the cache.
+        StoppedEarly: `budget` or `stop` ended the run before its first step; what is encoded stays in the cache.
         AudioError: no usable song.
         CheckpointError: `resume` or `init` does not fit.
         OutputError: a file cannot be written.
@@ -245,8 +246,16 @@ def train(
         )
         if world.main:
             write_skipped(output_dir, songs.skipped)
-        run = begin(request, songs, codec, world=world, device=target, workers=num_workers)
-        run.limits, run.progress = limits, progress
+        run = begin(
+            request,
+            songs,
+            codec,
+            world=world,
+            device=target,
+            workers=num_workers,
+            limits=limits,
+            progress=progress,
+        )
         ended = run.fit()
     return _result(run, songs, ended, time.monotonic() - began)
 

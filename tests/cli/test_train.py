@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,7 @@ def test_interrupting_while_songs_are_encoded_tells_to_run_again(
         ("--temp-start", 0.1, "--temp-end", 1),
         ("--no-amp", "--amp-dtype", "float16"),
         ("--amp-dtype", "int8"),
+        ("--use-amp", "--amp-dtype", "float32"),
         ("--lr", "1e300"),
     ],
 )
@@ -150,6 +152,32 @@ def test_the_flags_of_mixed_precision(heartopt, make_song, tmp_path: Path, monke
     monkeypatch.setattr("heartopt.cli.train.run", run)
     assert heartopt("train", "--data-dir", make_song().parent, "-o", tmp_path / "run", *args).code == 0
     assert asked == [precision]
+
+
+@pytest.mark.parametrize(("line", "precision"), [("no_amp: true", "float32"), ("no-amp: false", "bfloat16")])
+def test_a_flag_that_switches_off_can_stand_in_a_file(
+    heartopt, make_song, tmp_path: Path, monkeypatch, line: str, precision: str
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("heartopt.cli.train.run", lambda *given: asked.append(given[3]["precision"]))
+    (tmp_path / "c.yaml").write_text(line + "\n")
+    args = ("--data-dir", make_song().parent, "-o", tmp_path / "run", "--config", tmp_path / "c.yaml")
+    assert heartopt("train", *args).code == 0
+    assert asked == [precision]
+    (tmp_path / "c.yaml").write_text("no-amp: 3\n")
+    ran = heartopt("train", *args)
+    assert ran.code == 2 and "'no-amp' must be true or false" in " ".join(ran.err.split())
+
+
+def test_of_several_processes_the_first_alone_draws(heartopt, make_song, tmp_path: Path, monkeypatch) -> None:
+    from heartopt.cli.console import Session
+    from heartopt.cli.train import _shared_terminal
+
+    session = Session(sys.stdout, False, "")
+    for rank, quiet in (("0", False), ("1", True)):
+        monkeypatch.setenv("RANK", rank)
+        console = _shared_terminal(session)
+        assert (console.quiet, console.is_interactive) == (quiet, False)
 
 
 @pytest.mark.parametrize(("name", "found"), [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])

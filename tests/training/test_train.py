@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from heartopt.audio import AudioTensor, read_audio
 from heartopt.codec import HeartCodec
 from heartopt.errors import AudioError, CheckpointError, ConfigError
 from heartopt.projection import load_projection, tokenize_source
-from heartopt.training import SongReady, StepRecord, ValidationRecord
+from heartopt.training import SongReady, StepRecord, StoppedEarly, ValidationRecord, request
 from heartopt.training.run import Run
 
 CODEC = Path(__file__).parents[1] / "data" / "codec"
@@ -216,6 +217,36 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> 
         run(resume=tmp_path / "gone.safetensors")
 
 
+def test_a_resumed_run_keeps_the_learning_rate_that_was_found(run: Any, tmp_path: Path) -> None:
+    whole = run("whole", find_lr=True)
+    steps: list[StepRecord] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, StepRecord):
+            steps.append(event)
+
+    run("part", find_lr=True, progress=hear, stop=lambda: len(steps) == 3)
+    again = run("part", find_lr=True, resume="auto", progress=hear)
+    assert again.step == whole.step == len(steps)
+    assert same(tmp_path / "whole/latest.safetensors", tmp_path / "part/latest.safetensors")
+    found = json.loads((tmp_path / "part/latest.json").read_text())["settings"]["learning_rate"]
+    assert max(step.learning_rate for step in steps) == pytest.approx(found)
+
+
+def test_looking_for_a_learning_rate_can_be_stopped(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[float] = []
+
+    def look(step: Callable[[float], float]) -> None:
+        for _ in range(60):
+            steps.append(step(1e-3))
+
+    monkeypatch.setattr(request, "find_learning_rate", look)
+    with pytest.raises(StoppedEarly, match="run it again"):
+        run(find_lr=True, stop=lambda: len(steps) == 3)
+    assert len(steps) == 3
+    assert not list(tmp_path.glob("run/*.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -236,7 +267,6 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Any, tmp_path: Path) -> 
         ({"objective": "stft"}, "objective 'stft'"),
         ({"objective": "distill"}, "need each other"),
         ({"distill_tokens": Path("tokens")}, "need each other"),
-        ({"find_lr": True, "resume": __file__}, "find_lr and resume"),
         ({"use_cache": False}, "cache_dir and no-cache"),
         ({"cache_size": 0.0}, "cache_size must be"),
         ({"quantizer": "rounding"}, "quantizer 'rounding'"),

@@ -97,7 +97,10 @@ def test_two_processes_go_on_in_another_folder(songs: Path, tmp_path: Path) -> N
     common = ["--data-dir", str(songs), "--batch-size", "2", *FLAGS, *REST]
     launch([*common, "-o", str(tmp_path / "one")], processes=1, cache=tmp_path / "cache")
     resume = ["-o", str(tmp_path / "two"), "--steps", "8", "--resume", str(tmp_path / "one/latest.safetensors")]
+    # A file that is skipped is exit code 3 for one process, but a crash to what started several: it is listed alone.
+    (songs / "broken.wav").write_text("la la la")
     launch([*common, *resume], processes=2, cache=tmp_path / "cache")
+    assert "broken.wav" in (tmp_path / "two/skipped.tsv").read_text()
     assert (tmp_path / "two/best_projection.safetensors").is_file()
     assert json.loads((tmp_path / "two/latest.json").read_text())["step"] == 8
 
