@@ -55,6 +55,8 @@ def deshimmer(
         bool, typer.Option("--overwrite", help="Replace files that are already there; without it, they are skipped.")
     ] = False,
     codec: options.UnusedCodecOption = "mini",
+    revision: options.UnusedRevisionOption = None,
+    local_files_only: options.UnusedLocalFilesOption = False,
     device: options.UnusedDeviceOption = "auto",
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Of the random phases.", rich_help_panel=options.COMMON)

@@ -123,6 +123,12 @@ UnusedCodecOption = Annotated[
     str,
     typer.Option("--codec", "--codec-name", help="No effect: nothing is decoded.", rich_help_panel=COMMON),
 ]
+UnusedRevisionOption = Annotated[
+    str | None, typer.Option("--revision", help="No effect, either.", rich_help_panel=COMMON)
+]
+UnusedLocalFilesOption = Annotated[
+    bool, typer.Option("--local-files-only", help="No effect, either.", rich_help_panel=COMMON)
+]
 UnusedDeviceOption = Annotated[
     str,
     typer.Option("--device", help="No effect: runs on the CPU.", callback=_check_device, rich_help_panel=COMMON),

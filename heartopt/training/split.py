@@ -115,7 +115,7 @@ def split_songs(
         "%d training songs (%.2f h), %d held out (%s), %d files skipped; encoded %.0f s of audio in %.1f s",
         len(training), seconds / 3600, len(held_out), note, len(skipped), encoded, wall,
     )  # fmt: skip
-    if (given := len(libraries[0].songs)) < FEW_FILES:
+    if (given := len(libraries[0].songs if val_dir is None else training)) < FEW_FILES:
         LOGGER.warning("only %d songs: a projection generalizes from %d on", given, FEW_FILES)
     return SongSplit(training, held_out, tuple(skipped), note, seconds, encoded, wall)
 

@@ -91,7 +91,7 @@ def test_a_validation_song_is_never_trained_on(
     (skipped,) = made.skipped
     assert (skipped.path.name, skipped.reason) == ("a.wav", "held out: also in the validation songs")
     assert not skipped.failed
-    assert "only 3 training songs" in caplog.text
+    assert "only 3 songs" in caplog.text
     assert made.seconds == pytest.approx(2.16 + 1.52 + 2.64)
 
 

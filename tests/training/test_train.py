@@ -169,7 +169,7 @@ def test_few_files_and_skipped_ones_are_told(
     result = run()
     assert [skipped.path.name for skipped in result.skipped_files] == ["text.wav"]
     assert "text.wav" in (tmp_path / "run/skipped.tsv").read_text()
-    assert "only 3 training songs" in caplog.text
+    assert "only 4 songs" in caplog.text
 
 
 def test_the_callers_random_state_is_left_alone(run: Any) -> None:
