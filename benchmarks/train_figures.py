@@ -22,7 +22,7 @@ Json = Mapping[str, Any]
 NAMES = {
     "fill": "filling the cache, beside the loop's encoding",
     "flow": "`flow`, the loop's projection and crops",
-    "bypass": "`bypass`, the loop's projection and crops",
+    "bypass": "`bypass`, the same, but decoding stereo where the loop decodes mono",
     "default": "`heartopt train` as it is by default",
 }
 GROWTH = {

@@ -101,7 +101,8 @@ def run(
     overwrite: bool,
 ) -> None:
     """Deshimmer every input that has no output yet and print the result."""
-    jobs = audio_jobs(inputs, output)
+    own = (SUFFIX, REMOVED_SUFFIX)  # of an earlier run into the same folder: taken where they are named, not where found
+    jobs = [job for job in audio_jobs(inputs, output) if job.source in inputs or not job.source.name.endswith(own)]
     jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, SUFFIX)
     if not jobs:
         return finish(current, Batch([], []), skipped=skipped)

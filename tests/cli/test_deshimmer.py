@@ -53,6 +53,14 @@ def test_finished_files_are_skipped(heartopt, ringing: Path, tmp_path: Path) -> 
     assert written.stat().st_mtime_ns > before
 
 
+def test_what_it_wrote_is_no_song_of_the_folder(heartopt, ringing: Path) -> None:
+    for _ in range(2):
+        ran = heartopt("deshimmer", ringing.parent, "-o", ringing.parent, "--difference", "--overwrite", "--json")
+        assert [Path(row["input"]).name for row in ran.json["files"]] == ["song.wav"]
+    named = ringing.with_name("song.removed.wav")
+    assert heartopt("deshimmer", named, "-o", ringing.parent / "out", "--json").json["files"][0]["input"] == str(named)
+
+
 def test_it_says_so_where_it_scales(heartopt, tmp_path: Path) -> None:
     loud = 2 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 48_000)
     soundfile.write(tmp_path / "loud.wav", loud, 48_000, subtype="FLOAT")
