@@ -101,7 +101,7 @@ def run(
     overwrite: bool,
 ) -> None:
     """Deshimmer every input that has no output yet and print the result."""
-    own = (SUFFIX, REMOVED_SUFFIX)  # of an earlier run into the same folder: taken where they are named, not where found
+    own = (SUFFIX, REMOVED_SUFFIX)  # an earlier run's files in the same folder count where they are named, not found
     jobs = [job for job in audio_jobs(inputs, output) if job.source in inputs or not job.source.name.endswith(own)]
     jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, SUFFIX)
     if not jobs:
