@@ -52,6 +52,7 @@ def save_state(path: Path, state: TrainState, *, settings: TrainSettings, codec:
         "settings": settings.as_dict(),
         "scaler": state.scaler.state_dict(),
         "songs": songs,
+        "judges": state.judges,
         **{name: getattr(state, name) for name in COUNTERS},
         **{name: _finite(getattr(state, name)) for name in RECORDS},
     }
@@ -145,6 +146,7 @@ def restore_state(
             setattr(state, name, header[name])
         for name in RECORDS:
             setattr(state, name, math.inf if header[name] is None else header[name])
+        state.judges = dict(header.get("judges", {}))
     except (RuntimeError, LookupError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: does not fit this projection ({reason}); start a new run") from error

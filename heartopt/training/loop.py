@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,8 @@ class TrainState:
     """All that changes during a run; `step` is the number of steps done (skipped ones counted).
 
     `usage` `[K, V]`: how often each code was chosen, an exponential average. Random draws, the order of the songs and
-    the learning rate are functions of the seed and the step, so there is nothing else to keep.
+    the learning rate are functions of the seed and the step, so there is nothing else to keep. `judges`: a digest of
+    what the best "flow" and "stft" were measured on.
     """
 
     model: Trained
@@ -52,6 +53,7 @@ class TrainState:
     best_step: int = -1
     best_stft: float = math.inf
     best_stft_step: int = -1
+    judges: dict[str, str] = field(default_factory=dict)
 
     @property
     def projection(self) -> EncoderProjection:
@@ -133,9 +135,12 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
     )
 
 
-def make_scaler(device: torch.device, settings: TrainSettings) -> torch.amp.GradScaler:
-    """Loss scaling for float16, whose gradients would underflow; does nothing in other precisions."""
-    return torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+def make_scaler(device: torch.device, settings: TrainSettings, weights: torch.dtype) -> torch.amp.GradScaler:
+    """Loss scaling for float16, in which gradients would underflow: of the arithmetic, or of the codec's `weights`.
+
+    Does nothing in other precisions.
+    """
+    return torch.amp.GradScaler(device.type, enabled=settings.precision == "float16" or weights == torch.float16)
 
 
 def train_steps(
@@ -209,10 +214,12 @@ def take_step(
     losses: list[Tensor] = []
     for batch, draws in parts:
         result, loss = _loss(state, batch.to(device), draws.to(device), codec=codec, settings=settings)
-        results.append(result)
+        # Detached: the graph of a loss that is not finite, and has no way back, must not outlive its part.
+        results.append(replace(result, terms={name: term.detach() for name, term in result.terms.items()}))
         losses.append(loss.detach())
         if math.isfinite(float(losses[-1])):
             state.scaler.scale(loss / len(parts)).backward()
+        del result, loss
     finite = all(math.isfinite(float(loss)) for loss in losses)
     norm, applied = _update(state, settings, world, finite)
     counts = sum(code_counts(result.codes, result.real, codec.config.codebook_size) for result in results)
@@ -225,7 +232,7 @@ def take_step(
     state.skipped_in_a_row = 0 if applied else state.skipped_in_a_row + 1
     names = list(results[0].terms)
     values = torch.stack(
-        [torch.stack([*(r.terms[n].detach() for n in names), loss]) for r, loss in zip(results, losses, strict=True)]
+        [torch.stack([*(r.terms[n] for n in names), loss]) for r, loss in zip(results, losses, strict=True)]
     )
     mean = (world.sum(values.mean(0)) / world.size).tolist()
     frames = torch.tensor(float(sum(int(batch.real.sum()) for batch, _ in parts)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ LISTENING_SECONDS = 5.0
 #: Of a crop; more than any song lasts.
 MOST_SECONDS = 3600.0
 MOST_CLIPS = 8
+DIFFERENT_CHECKPOINTS = "the processes find different checkpoints; use an --output-dir that all of them share"
 
 
 @dataclass(frozen=True)
@@ -191,14 +193,24 @@ def begin(
     place(codec, parts_of(settings.objective), device)
     if request.find_lr:
         resumed = request.checkpoint
+        if not world.same(str(resumed is None)):
+            raise CheckpointError(DIFFERENT_CHECKPOINTS)
         rate = saved_rate(resumed) if resumed else _find_rate(settings, codec, source, device, limits)
         settings = replace(settings, learning_rate=rate)
     state = start_state(settings, codec, source, request.checkpoint, songs.digest, device)
     if not world.same(str(state.step)):
-        raise CheckpointError("the processes find different checkpoints; use an --output-dir that all of them share")
+        raise CheckpointError(DIFFERENT_CHECKPOINTS)
+    _judge_anew(state, request, songs)
     world.copy_from_main(state.model)
     if request.overwrite and world.main:
         remove_run(request.output_dir)
+    mono = codec.config.latent_hidden_dim
+    if settings.projection_type != "query" and (settings.latent_dim, settings.latents) != (mono, "pre_tanh"):
+        LOGGER.info(
+            "best_projection.pt: the training report's scripts read mono latents before the tanh; for a projection that "
+            "they can use, train with --latent-dim %d --latents pre-tanh",
+            mono,
+        )
     # The flow loss needs latents alone: what a listening objective wants besides would fill memory.
     judged = [replace(song, audio=None, tokens=None) for song in songs.held_out] if world.main else []
     held_out = HeldOut(judged, frames=asked.frames, count=schedule.val_crops, batch_size=asked.batch_size)
@@ -222,6 +234,29 @@ def begin(
         progress=progress,
         device=device,
     )
+
+
+def _judge_anew(state: TrainState, request: Request, songs: SongSplit) -> None:
+    """Forget the best figures of a resumed run that were measured on something else than this one will be."""
+    held_out = sorted(song.digest for song in songs.held_out)
+    clips = request.clips
+    judges = {
+        "flow": _digest(held_out, request.schedule.val_crops, request.settings.frames),
+        "stft": _digest(held_out, clips.count, clips.decode_steps),
+    }
+    changed = [name for name, judge in judges.items() if state.judges.get(name, judge) != judge]
+    if "flow" in changed:
+        state.best_flow, state.best_step = math.inf, -1
+    if "stft" in changed:
+        state.best_stft, state.best_stft_step = math.inf, -1
+    if changed:
+        names = " and ".join(changed)
+        LOGGER.warning("the best %s so far was measured on other held-out songs or crops: it is forgotten", names)
+    state.judges = judges
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _clips(request: Request, songs: SongSplit, codec: HeartCodec) -> Clips | None:

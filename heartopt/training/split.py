@@ -96,7 +96,7 @@ def split_songs(
     if val_dir is None:
         training, held_out, note = hold_out(libraries[0].songs)
     else:
-        libraries.append(library(val_dir, replace(needs, tokens=None)))
+        libraries.append(library(val_dir, replace(needs, audio=False, tokens=None)))
         skipped += libraries[1].skipped
         held_out, note = libraries[1].songs, "given"
         judged = {song.digest for song in held_out}

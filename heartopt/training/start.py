@@ -127,7 +127,8 @@ def new_state(settings: TrainSettings, codec: HeartCodec, device: torch.device) 
         decoder = BypassDecoder(codec.config.dim, settings.latent_dim) if "bypass" in settings.objective else None
     model = Trained(projection, decoder).to(device)
     usage = torch.zeros(codec.config.num_quantizers, codec.config.codebook_size)
-    return TrainState(model, make_optimizer(model, settings), make_scaler(device, settings), usage)
+    scaler = make_scaler(device, settings, next(codec.flow_matching.estimator.parameters()).dtype)
+    return TrainState(model, make_optimizer(model, settings), scaler, usage)
 
 
 def initialize(projection: EncoderProjection, settings: TrainSettings, codec: HeartCodec, source: Source) -> None:

@@ -82,10 +82,17 @@ class World:
                 tensor.copy_(shared)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over all processes, in one message."""
+        """Replace each gradient by its mean over all processes, in one message.
+
+        A parameter without one counts as having zeros: another process, whose audio was not silent, may have one.
+        """
         if self.size == 1:
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         mean = self.sum(flat) / self.size
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):

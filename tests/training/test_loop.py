@@ -13,7 +13,7 @@ from heartopt.training import loop, start
 from heartopt.training.cache import LatentCache
 from heartopt.training.checkpoints import restore_state, save_state
 from heartopt.training.crops import CropSequence, Song
-from heartopt.training.loop import Source, TrainingError, TrainState, learning_rate, train_steps
+from heartopt.training.loop import Source, TrainingError, TrainState, learning_rate, make_scaler, train_steps
 from heartopt.training.settings import TrainSettings
 from heartopt.training.world import ALONE
 
@@ -213,3 +213,17 @@ def test_a_scale_that_overflows_float16_falls_until_a_step_fits_and_is_kept(
     assert again.scaler.state_dict() == state.scaler.state_dict()
     assert step(again) == step(state)
     assert torch.equal(weights(again), weights(state))
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights", "scaled"),
+    [
+        ("float16", torch.float32, True),
+        ("float32", torch.float16, True),  # gradients pass through them, and would underflow
+        ("bfloat16", torch.bfloat16, False),
+        ("float32", torch.float32, False),
+    ],
+)
+def test_float16_is_scaled_wherever_it_is(precision: str, weights: torch.dtype, scaled: bool) -> None:
+    scaler = make_scaler(torch.device("cpu"), replace(SETTINGS, precision=precision), weights)
+    assert scaler.is_enabled() == scaled

@@ -233,6 +233,29 @@ def test_a_resumed_run_keeps_the_learning_rate_that_was_found(run: Any, tmp_path
     assert max(step.learning_rate for step in steps) == pytest.approx(found)
 
 
+@pytest.mark.parametrize("changed", [{"val_crops": 3}, {"val_dir": True}])
+def test_best_figures_of_other_held_out_songs_are_forgotten(
+    run: Any, tmp_path: Path, make_song: Any, caplog: pytest.LogCaptureFixture, changed: dict[str, Any]
+) -> None:
+    caplog.set_level(logging.WARNING)
+    if "val_dir" in changed:
+        changed = {"val_dir": make_song(tmp_path / "val/new.wav", 2.0, seed=9).parent}
+    first = run("run")
+    again = run("run", resume="auto", steps=8)
+    assert again.best_flow <= first.best_flow
+    assert "held-out songs or crops" not in caplog.text
+    state = load_state("run", tmp_path)
+    other = run("run", resume="auto", steps=10, **changed)
+    assert "best flow" in caplog.text and "held-out songs or crops" in caplog.text
+    assert other.validations[0].step == 8 and other.validations[0].best  # judged anew before the next step
+    assert load_state("run", tmp_path)["judges"]["flow"] != state["judges"]["flow"]
+
+
+def load_state(name: str, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / name / "latest.json").read_text())
+    return found
+
+
 def test_looking_for_a_learning_rate_can_be_stopped(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[float] = []
 

@@ -105,6 +105,23 @@ def test_two_processes_go_on_in_another_folder(songs: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "two/latest.json").read_text())["step"] == 8
 
 
+def test_a_process_without_a_gradient_counts_as_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where all of its audio was silent and another's was not: both must send as many values."""
+    sent: list[torch.Tensor] = []
+
+    def total(_world: World, values: torch.Tensor) -> torch.Tensor:
+        sent.append(values.clone())
+        return values + torch.tensor([2.0, 4.0, 6.0])  # the other process' gradients
+
+    monkeypatch.setattr(World, "sum", total)
+    with_gradient, without = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(1))
+    with_gradient.grad = torch.tensor([4.0, 6.0])
+    World(0, 2).average_gradients([with_gradient, without])
+    assert sent[0].tolist() == [4.0, 6.0, 0.0]
+    assert with_gradient.grad.tolist() == [3.0, 5.0]
+    assert without.grad is not None and without.grad.tolist() == [3.0]
+
+
 def test_another_process_that_fails_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:28231")

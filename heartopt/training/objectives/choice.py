@@ -50,11 +50,10 @@ def choose(
         usage: counts `[K, V]` that the pressure on rarely used codes goes by.
     """
     flow = codec.flow_matching
-    features = projection.project(batch.inputs)
     real = batch.real[:, ::LATENTS_PER_CODE]
-    # Half precision cannot tell the last levels' code vectors apart.
-    with torch.autocast(features.device.type, enabled=False):
-        features = features.float()
+    # Half precision cannot tell the last levels' code vectors apart, and the projection chooses codes in float32 later.
+    with torch.autocast(batch.inputs.device.type, enabled=False):
+        features = projection.project(batch.inputs.float()).float()
         e = flow.project_in(features)
         passed = _quantized(flow.codebooks.float(), e, real, quantize or Quantize(), progress, noise, usage)
     return Choice(features, e, passed.vectors, passed.codes, passed.commitment, passed.entropy_lack, real)
