@@ -207,8 +207,8 @@ def begin(
     mono = codec.config.latent_hidden_dim
     if settings.projection_type != "query" and (settings.latent_dim, settings.latents) != (mono, "pre_tanh"):
         LOGGER.info(
-            "best_projection.pt: the training report's scripts read mono latents before the tanh; for a projection that "
-            "they can use, train with --latent-dim %d --latents pre-tanh",
+            "best_projection.pt: the training report's scripts read mono latents before the tanh; for a projection "
+            "that they can use, train with --latent-dim %d --latents pre-tanh",
             mono,
         )
     # The flow loss needs latents alone: what a listening objective wants besides would fill memory.
