@@ -26,9 +26,11 @@ from heartopt.files import sha256_of
 from heartopt.training.data import MIN_SECONDS, find_songs
 
 RATES = range(1_000, 768_001)  # Hz; anything else is a damaged header
-# First bytes of WAV, W64, AIFF, FLAC, AU and CAF. All else goes to FFmpeg, which is silent about broken files.
-_LIBSNDFILE = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b".snd", b"caff")
-# What libsndfile seeks exactly: of these the last sample is tried, of the others FFmpeg tells the length.
+# First bytes of WAV, W64, AIFF, FLAC, AU, CAF and Ogg: training reads those with libsndfile, and some of them FFmpeg
+# cannot. All else goes to FFmpeg, which is silent about broken files.
+_LIBSNDFILE = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b".snd", b"caff", b"OggS")
+_UNKNOWN_LENGTH = 1 << 40  # samples; chained Ogg streams claim far more
+# What libsndfile seeks exactly: of these the last sample is tried. Of Ogg it knows the length, of the others FFmpeg.
 _SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 _FIRST = 4096  # samples that an attempt to open decodes
 _AV_SECOND = 1_000_000  # FFmpeg counts a container's length in microseconds
@@ -77,9 +79,9 @@ def _by_libsndfile(path: Path) -> Header | None:
     except soundfile.LibsndfileError:
         return None
     with file:
-        if not file.subtype.startswith(_SOUGHT):
-            return None
         frames = int(file.frames)
+        if not file.subtype.startswith(_SOUGHT):
+            return _ogg_header(file) if file.format == "OGG" else None
         try:
             file.read(_FIRST)
             file.seek(max(0, frames - 1))
@@ -89,6 +91,17 @@ def _by_libsndfile(path: Path) -> Header | None:
         if not whole:
             raise AudioError("damaged, or it breaks off before the length that its header claims")
         return Header(int(file.samplerate), int(file.channels), frames / int(file.samplerate))
+
+
+def _ogg_header(file: soundfile.SoundFile) -> Header | None:
+    """None where libsndfile decodes nothing of it."""
+    try:
+        if not len(file.read(_FIRST)):
+            return None
+    except soundfile.LibsndfileError:
+        return None
+    rate, known = int(file.samplerate), 0 < file.frames < _UNKNOWN_LENGTH
+    return Header(rate, int(file.channels), int(file.frames) / rate if known else None)
 
 
 def _by_ffmpeg(path: Path) -> Header:

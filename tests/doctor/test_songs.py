@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartopt.audio import find_audio
+from heartopt.audio import AudioFile, find_audio
 from heartopt.doctor.songs import Header, contents, read_header, repeated, song_paths, survey
 from heartopt.errors import AudioError
 
@@ -28,6 +28,17 @@ def test_headers_of_many_formats(make_song, tmp_path: Path, name: str) -> None:
     header = read_header(make_song(tmp_path / name, seconds=2.0, rate=44_100, channels=2))
     assert (header.rate, header.channels) == (44_100, 2)
     assert header.seconds == pytest.approx(2.0, abs=0.06)  # MP3: whole frames and the encoder's delay
+
+
+def test_an_ogg_that_ffmpeg_refuses_counts_as_in_training(make_song, tmp_path: Path, monkeypatch) -> None:
+    def refuse(path: Path) -> None:
+        raise AudioError(f"{path}: cannot be decoded as audio: Invalid data found when processing input")
+
+    monkeypatch.setattr("heartopt.doctor.songs.av_frames", refuse)
+    song = make_song(tmp_path / "a.ogg", seconds=2.0, rate=44_100, channels=2)
+    assert read_header(song) == Header(44_100, 2, pytest.approx(2.0, abs=0.01))
+    with AudioFile(song) as file:  # which training reads
+        assert file.seconds == pytest.approx(2.0, abs=0.01)
 
 
 def test_a_wav_that_libsndfile_cannot_seek_goes_to_ffmpeg(tmp_path: Path) -> None:
