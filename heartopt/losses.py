@@ -4,7 +4,7 @@ Estimate first, target second; every function returns a scalar in float32 (half 
 and takes one file a call: spectral convergence is one ratio over everything it is given, so files must never
 be batched. Signals shorter than the largest FFT (2048 samples) are padded with zeros at their end.
 
-`LOSSES` names the terms that training and refinement may weigh; `weighted_loss` combines them by name.
+`LOSSES` names the terms that training and refinement may weigh.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heartopt.audio import SAMPLE_RATE
-from heartopt.errors import AudioError, ConfigError
+from heartopt.errors import AudioError
 
 FFT_SIZES = (512, 1024, 2048)  # samples; hop = fft / 4, Hann window as long as the fft
 SILENCE = 1e-4  # of full scale (-80 dB)
@@ -122,21 +122,6 @@ LOSSES: Mapping[str, Loss] = {
     "mel": mel_distance,
     "mel_log1p": mel_log1p,
 }
-
-
-def weighted_loss(
-    estimate: Tensor, target: Tensor, weights: Mapping[str, float]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum of the named `LOSSES` times their weights, and each unweighted term.
-
-    Raises `ConfigError` for a name that is no loss and for an empty mapping.
-    """
-    unknown = sorted(set(weights) - set(LOSSES))
-    if unknown or not weights:
-        names = ", ".join(unknown) or "(none given)"
-        raise ConfigError(f"unknown loss {names}: choose from {', '.join(LOSSES)}")
-    terms = {name: LOSSES[name](estimate, target) for name in weights}
-    return torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms
 
 
 def _pair(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

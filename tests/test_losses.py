@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from heartopt.errors import AudioError, ConfigError
+from heartopt.errors import AudioError
 from heartopt.losses import (
     LOSSES,
     mel_distance,
@@ -21,7 +21,6 @@ from heartopt.losses import (
     stft_log1p,
     stft_loss,
     stft_phase,
-    weighted_loss,
 )
 
 DATA = Path(__file__).parent / "data" / "projection_and_loss_io.npz"
@@ -127,19 +126,6 @@ def test_half_precision_is_raised(music: Tensor) -> None:
     half = music.to(torch.bfloat16)
     for loss in LOSSES.values():
         assert loss(half, half.float()).dtype == torch.float32
-
-
-def test_weighted_loss_is_the_sum_by_name(music: Tensor) -> None:
-    total, terms = weighted_loss(0.5 * music, music, {"stft": 1.0, "mel": 0.25})
-    assert set(terms) == {"stft", "mel"}
-    torch.testing.assert_close(total, terms["stft"] + 0.25 * terms["mel"])
-
-
-def test_weighted_loss_refuses_unknown_names(music: Tensor) -> None:
-    with pytest.raises(ConfigError, match=r"unknown loss sfft: choose from stft"):
-        weighted_loss(music, music, {"sfft": 1.0})
-    with pytest.raises(ConfigError, match="none given"):
-        weighted_loss(music, music, {})
 
 
 @pytest.mark.parametrize("shape", [(2, 23_999), (1, 24_000), (24_000,), (2, 0)])

@@ -19,6 +19,7 @@ from heartopt.errors import AudioError, CheckpointError, ConfigError
 from heartopt.projection.report_checkpoint import REPORT_SUFFIXES
 from heartopt.training.cache import LatentCache, default_cache, temporary_cache
 from heartopt.training.checkpoints import saved_rate
+from heartopt.training.clip_songs import MOST_CLIPS
 from heartopt.training.clips import Clips
 from heartopt.training.crops import CropSequence
 from heartopt.training.data import MIN_SECONDS, Encoding, Needs
@@ -40,7 +41,6 @@ DEFAULT_CACHE_GB = 64.0
 LISTENING_SECONDS = 5.0
 #: Of a crop; more than any song lasts.
 MOST_SECONDS = 3600.0
-MOST_CLIPS = 8
 DIFFERENT_CHECKPOINTS = "the processes find different checkpoints; use an --output-dir that all of them share"
 
 
