@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 SAMPLE_RATE = 48_000  # Hz: the codec's
-_NATIVE_RATES = range(1_000, 768_001)  # Hz; anything else is a damaged header
+NATIVE_RATES = range(1_000, 768_001)  # Hz; anything else is a damaged header
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC"}
 _LARGEST_WAV = 0xFFFF_FFFF - 4096  # bytes: a WAV header counts them in 32 bits
 
@@ -81,7 +81,7 @@ class AudioFile:
         problem = None
         if self._native_samples < 1:
             problem = "has no samples (zero-length audio)"
-        elif self.sample_rate not in _NATIVE_RATES:
+        elif self.sample_rate not in NATIVE_RATES:
             problem = f"its header claims {self.sample_rate} Hz, which no audio has"
         elif native_channels > 2 and not mixdown:
             problem = f"has {native_channels} channels; pass --mixdown to mix them down to mono"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,11 +67,22 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
 
 def _audio_in(folder: Path) -> list[FoundFile]:
     """The audio files below ``folder``, sorted by path."""
+    found = [FoundFile(path, path.relative_to(folder)) for path in walk_audio(folder)]
+    if not found:
+        raise AudioError(f"{folder}: no audio files in this folder")
+    return sorted(found, key=lambda file: file.relative.parts)
+
+
+def walk_audio(folder: Path) -> Iterator[Path]:
+    """The audio files below ``folder`` one at a time, those of each folder sorted; each folder once.
+
+    Links to folders are followed; hidden files and folders are passed over. Raises AudioError.
+    """
 
     def refuse(error: OSError) -> None:
         raise AudioError(f"{error.filename}: cannot list the folder: {error.strerror}") from error
 
-    found, seen = [], {os.path.realpath(folder)}
+    seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         kept = []
         for name in sorted(folders):
@@ -80,10 +91,6 @@ def _audio_in(folder: Path) -> list[FoundFile]:
                 seen.add(real)
                 kept.append(name)
         folders[:] = kept
-        for name in names:
+        for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                path = Path(parent, name)
-                found.append(FoundFile(path, path.relative_to(folder)))
-    if not found:
-        raise AudioError(f"{folder}: no audio files in this folder")
-    return sorted(found, key=lambda file: file.relative.parts)
+                yield Path(parent, name)

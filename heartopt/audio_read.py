@@ -29,8 +29,8 @@ Samples = npt.NDArray[np.float32]  # [n, C]
 
 _BLOCK = 1 << 16  # samples decoded at a time
 _HISTORY = 1 << 21  # decoded samples kept behind the newest one: 47 s at 44.1 kHz, 17 MB in stereo
-_SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes that libsndfile seeks exactly; FLAC is PCM
-_UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile claims far more where a file does not say
+SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes that libsndfile seeks exactly; FLAC is PCM
+UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile claims far more where a file does not say
 _MPEG_SUFFIXES = {".mp1", ".mp2", ".mp3"}
 
 
@@ -181,7 +181,7 @@ class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has 
 def _open_soundfile(path: Path) -> Decoder:
     """A decoder on libsndfile. Raises LibsndfileError where it does not know the format."""
     file = soundfile.SoundFile(os.fsencode(path))
-    if file.subtype.startswith(_SOUGHT) and _reaches_end(file):
+    if file.subtype.startswith(SOUGHT) and _reaches_end(file):
         return SeekingDecoder(path, file)
     with file:
         rate, channels, claimed = int(file.samplerate), int(file.channels), int(file.frames)
@@ -191,7 +191,7 @@ def _open_soundfile(path: Path) -> Decoder:
     decoder = ForwardDecoder(path, lambda: _soundfile_blocks(path), rate, channels, frames)
     if decoder.frames == 0 and claimed > 0:
         raise AudioError(f"{path}: no audio can be decoded from it")
-    if decoder.frames < claimed - rate and claimed < _UNKNOWN_LENGTH:
+    if decoder.frames < claimed - rate and claimed < UNKNOWN_LENGTH:
         seconds, promised = decoder.frames / rate, claimed / rate
         _log.warning("%s: breaks off at %.1f s of the %.1f s that it claims to have", path, seconds, promised)
     return decoder

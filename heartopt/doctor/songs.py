@@ -18,20 +18,18 @@ import av
 import numpy as np
 import soundfile
 
-from heartopt.audio import AUDIO_SUFFIXES
+from heartopt.audio import AUDIO_SUFFIXES, NATIVE_RATES
 from heartopt.audio_av import av_frames
+from heartopt.audio_find import walk_audio
+from heartopt.audio_read import SOUGHT, UNKNOWN_LENGTH
 from heartopt.doctor.check import Examples, printable, shown
 from heartopt.errors import AudioError, HeartoptError
 from heartopt.files import sha256_of
 from heartopt.training.data import MIN_SECONDS, find_songs
 
-RATES = range(1_000, 768_001)  # Hz; anything else is a damaged header
 # First bytes of WAV, W64, AIFF, FLAC, AU, CAF and Ogg: training reads those with libsndfile, and some of them FFmpeg
 # cannot. All else goes to FFmpeg, which is silent about broken files.
 _LIBSNDFILE = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b".snd", b"caff", b"OggS")
-_UNKNOWN_LENGTH = 1 << 40  # samples; chained Ogg streams claim far more
-# What libsndfile seeks exactly: of these the last sample is tried. Of Ogg it knows the length, of the others FFmpeg.
-_SOUGHT = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 _FIRST = 4096  # samples that an attempt to open decodes
 _AV_SECOND = 1_000_000  # FFmpeg counts a container's length in microseconds
 
@@ -63,7 +61,7 @@ def read_header(path: Path) -> Header:
         raise AudioError(f"cannot be read: {error.strerror or error}") from error
     if header.seconds == 0:
         raise AudioError("has no samples (zero-length audio)")
-    if header.rate not in RATES:
+    if header.rate not in NATIVE_RATES:
         raise AudioError(f"its header claims {header.rate} Hz, which no audio has")
     if header.channels > 2:
         raise AudioError(f"has {header.channels} channels; mix it down to one or two")
@@ -80,7 +78,8 @@ def _by_libsndfile(path: Path) -> Header | None:
         return None
     with file:
         frames = int(file.frames)
-        if not file.subtype.startswith(_SOUGHT):
+        # Where libsndfile seeks exactly, the last sample is tried. Of Ogg it knows the length, of the others FFmpeg.
+        if not file.subtype.startswith(SOUGHT):
             return _ogg_header(file) if file.format == "OGG" else None
         try:
             file.read(_FIRST)
@@ -100,7 +99,7 @@ def _ogg_header(file: soundfile.SoundFile) -> Header | None:
             return None
     except soundfile.LibsndfileError:
         return None
-    rate, known = int(file.samplerate), 0 < file.frames < _UNKNOWN_LENGTH
+    rate, known = int(file.samplerate), 0 < file.frames < UNKNOWN_LENGTH
     return Header(rate, int(file.channels), int(file.frames) / rate if known else None)
 
 
@@ -121,29 +120,9 @@ def _by_ffmpeg(path: Path) -> Header:
 def song_paths(source: Path) -> Iterator[Path]:
     """The files that training would find in a folder or list, one at a time. Raises HeartoptError."""
     if source.is_dir():
-        yield from _walk(source)
+        yield from walk_audio(source)  # `find_audio` lists them all before it gives the first
     else:
         yield from (file.path for file in find_songs(source))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Audio files below `folder` by the rules of `find_audio`, which lists them all before it gives the first."""
-
-    def refuse(error: OSError) -> None:
-        raise AudioError(f"{error.filename}: cannot list the folder: {error.strerror}") from error
-
-    seen = {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        kept = []
-        for name in sorted(folders):
-            real = os.path.realpath(os.path.join(parent, name))
-            if not name.startswith(".") and real not in seen:
-                seen.add(real)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(parent, name)
 
 
 @dataclass

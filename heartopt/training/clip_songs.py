@@ -20,6 +20,7 @@ from heartopt.projection import EncoderProjection
 from heartopt.projection.tokenizing import CHUNK_FRAMES, MARGIN_FRAMES
 from heartopt.seeding import keyed_generator
 from heartopt.training.crops import Song
+from heartopt.training.encodings import middle_start
 
 _log = logging.getLogger(__name__)  # below the logger that `training.log` is written from
 
@@ -116,7 +117,7 @@ def encoded_span(samples: int, frames: int, codec: HeartCodec) -> tuple[int, int
     covered = frames * codec.hop
     if covered >= samples:
         return 0, samples
-    start = (samples - covered) // 2 // codec.samples_per_code * codec.samples_per_code
+    start = middle_start(samples, covered, codec) * codec.samples_per_code
     return start, start + covered
 
 

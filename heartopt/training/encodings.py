@@ -56,8 +56,13 @@ class Encoding:
         if self.max_seconds is None or self.max_seconds * SAMPLE_RATE >= source.num_samples:
             return 0, total
         wanted = round(self.max_seconds * SAMPLE_RATE) // codec.samples_per_code
-        start = (source.num_samples - wanted * codec.samples_per_code) // 2 // codec.samples_per_code
+        start = middle_start(source.num_samples, wanted * codec.samples_per_code, codec)
         return start, start + wanted
+
+
+def middle_start(samples: int, covered: int, codec: HeartCodec) -> int:
+    """The code frame at which the middle `covered` of a song's `samples` begin."""
+    return (samples - covered) // 2 // codec.samples_per_code
 
 
 @dataclass(frozen=True)
