@@ -6,6 +6,9 @@ exits.
 
 from __future__ import annotations
 
+# How torch's allocators say it where they raise no error of their own for it.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
 
 class HeartoptError(Exception):
     """Anything that heartopt refuses or fails at; catch this to catch all of it."""
@@ -33,3 +36,10 @@ class OutputError(HeartoptError):
 
 class ConfigError(HeartoptError):
     """Settings that contradict each other, or a configuration file with unknown or wrong entries."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, Python's or a device's. On a CPU, torch raises a plain RuntimeError for that."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -18,10 +18,9 @@ from heartopt.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
     Session,
-    is_out_of_memory,
     print_error,
 )
-from heartopt.errors import ConfigError, HeartoptError, OutputError
+from heartopt.errors import ConfigError, HeartoptError, OutputError, is_out_of_memory
 
 
 @dataclass(frozen=True)

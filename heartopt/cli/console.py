@@ -26,12 +26,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from heartopt.errors import ConfigError, HeartoptError
+from heartopt.errors import ConfigError, HeartoptError, is_out_of_memory
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 _PLAIN_WIDTH = 120  # columns where no terminal tells its own
-# How torch's allocators say it where they raise no error of their own for it.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -67,13 +65,6 @@ def print_error(message: str) -> None:
 def exit_code(error: HeartoptError) -> int:
     """2 for settings that make no sense, 1 for whatever else failed."""
     return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, Python's or a device's. On a CPU, torch raises a plain RuntimeError for that."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _console(file: TextIO) -> Console:

@@ -39,7 +39,7 @@ def evaluate(
         typer.Option("--output-dir", "-o", help="Also write CSV, JSON and Markdown.", metavar="DIR"),
     ] = None,
     projection: options.ProjectionOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")] = 40,
     num_steps: Annotated[int, typer.Option("--num-steps", min=1, help="Euler steps of the decoder.")] = 10,
     guidance: Annotated[
         float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.", callback=options.check_finite)

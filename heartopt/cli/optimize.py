@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,16 +20,34 @@ from heartopt.cli.batch import Batch, Job, finish, leave_finished, prepare_outpu
 from heartopt.cli.console import Session, session
 from heartopt.cli.loading import CodecChoice, check_duration, load_projection
 from heartopt.cli.tokenize import INPUTS_HELP, audio_jobs
+from heartopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heartopt.optimize import Progress
+    from heartopt.optimize import Excerpt, Progress
+
+
+#: What `--plots` shows of a song's sounds; losses and codes are shown of all of it.
+PICTURE_SECONDS = 30.0
+#: Steps of the flow phase between decodings for the progress line; only a terminal shows it.
+WATCH_EVERY = 20
 
 
 def optimize(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
     output_dir: options.OutputOption,
     projection: options.ProjectionOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimizer steps a window.")] = 100,
+    preset: Annotated[
+        str, typer.Option("--preset", help="draft, standard or best: from quick to thorough.")
+    ] = "standard",
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="flow, ode or hybrid (flow, then ode); default: the preset's.")
+    ] = None,
+    quantizer: Annotated[
+        str, typer.Option("--quantizer", help="In the loop: straight-through, gumbel, soft or none.")
+    ] = "straight-through",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=0, help="Optimizer steps a window; default: the preset's.")
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -38,6 +58,22 @@ def optimize(
             callback=options.check_finite,
         ),
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", min=1, help="End a phase when its loss has not fallen over this many steps."),
+    ] = None,
+    moves: Annotated[int, typer.Option("--moves", min=0, help="Rounds of moves on single codes at the end.")] = 0,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--init",
+            metavar="START",
+            help="projection, random, a token file, or a folder of them; repeated: each window takes the best.",
+        ),
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Also write NAME.optimize.png: spectrograms, losses, moved codes.")
+    ] = False,
     keep_start: Annotated[
         bool, typer.Option("--keep-start", help="Also write NAME.start.wav, the sound of the first tokens.")
     ] = False,
@@ -56,16 +92,25 @@ def optimize(
     """Refine tokens: write NAME.tokens.npy, NAME.tokens.json, NAME.optimized.wav for every song."""
     with session(json_output, thrift="try a smaller --duration") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
-        settings: dict[str, Any] = {"steps": steps, "budget": budget, "seed": seed}
-        if duration is not None:
-            settings["duration"] = duration
+        given = {"objective": objective, "steps": steps, "duration": duration}
+        settings: dict[str, Any] = {
+            **{name: value for name, value in given.items() if value is not None},
+            "quantizer": quantizer,
+            "budget": budget,
+            "patience": patience,
+            "moves": moves,
+            "seed": seed,
+        }
         extras = {"mixdown": mixdown, "keep_start": keep_start}
         run(
             current,
             inputs,
             output_dir,
             projection,
+            preset=preset,
             settings=settings,
+            inits=init or ["projection"],
+            plots=plots,
             extras=extras,
             overwrite=overwrite,
             choice=choice,
@@ -78,30 +123,42 @@ def run(
     output: Path,
     projection: Path | None,
     *,
+    preset: str,
     settings: dict[str, Any],
+    inits: list[str],
+    plots: bool,
     extras: dict[str, bool],
     overwrite: bool,
     choice: CodecChoice,
 ) -> None:
     """Optimize every input that has no tokens yet and print the result.
 
-    `settings` are `OptimizeSettings`'s, `extras` `optimize_file`'s.
+    `settings` are `OptimizeSettings`'s and win over the preset's; `extras` are `optimize_file`'s.
     """
-    from heartopt.optimize import OptimizeSettings, optimize_file
+    from heartopt.optimize import PRESETS, OptimizeSettings, optimize_file
+    from heartopt.report.figures import need_matplotlib
     from heartopt.tokens import TOKEN_SUFFIX
 
-    wanted = OptimizeSettings(**settings)
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset {preset}: choose from {', '.join(PRESETS)}")
+    start = {"start": "random"} if inits == ["random"] else {}
+    watched = {"watch_every": WATCH_EVERY if sys.stderr.isatty() else 0}
+    wanted = OptimizeSettings(**{**PRESETS[preset], **start, **watched, **settings})
     check_duration(wanted.duration)
+    if plots:
+        need_matplotlib("an optimization")
     jobs = audio_jobs(inputs, output)
     jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, TOKEN_SUFFIX)
     if not jobs:
         return finish(current, Batch([], []), skipped=skipped)
+    starts = {job: [start_of(name, job, output, alone=len(jobs) == 1) for name in inits] for job in jobs}
     prepare_output(output)
     model = choice.load()
     encoder = load_projection(projection, model)
     with current.progress() as bar:
 
         def work(job: Job) -> dict[str, Any]:
+            picture = job.output(".optimize.png")
             with _SongBar(bar, job.source.name) as show:
                 report = optimize_file(
                     job.source,
@@ -110,10 +167,15 @@ def run(
                     projection=encoder,
                     projection_name=str(projection) if projection else choice.name,
                     settings=wanted,
+                    init=starts[job],
+                    excerpt_seconds=PICTURE_SECONDS,
+                    show=partial(_draw, picture, job.source.name) if plots else None,
                     progress=show,
                     **extras,
                 )
-            row = row_of(asdict(report))
+            for note in report.notes:
+                current.note(f"note: {job.source}: {note}")
+            row = {**row_of(asdict(report)), **({"plot": str(picture)} if plots else {})}
             return {**row, "start_audio": f"{job.stem}.start.wav"} if extras["keep_start"] else row
 
         batch = run_jobs(current, jobs, work)
@@ -123,11 +185,45 @@ def run(
     finish(current, batch, *tables(batch.results), skipped=skipped)
 
 
+def start_of(name: str, job: Job, output: Path, *, alone: bool) -> str | Path:
+    """What ``--init name`` means for a song: a folder holds its token file where the output folder would.
+
+    Raises:
+        ConfigError: nothing of that name, or one token file for several songs.
+    """
+    from heartopt.tokens import TOKEN_SUFFIX
+
+    if name in ("projection", "random"):
+        return name
+    path = Path(name)
+    if path.is_dir():
+        return path / job.output(TOKEN_SUFFIX).relative_to(output)
+    if not path.exists():
+        raise ConfigError(f"--init {name}: no such file or folder; or give projection or random")
+    if not alone:
+        raise ConfigError(f"--init {name}: one token file for several songs; give a folder of token files")
+    return path
+
+
+def _draw(path: Path, title: str, excerpt: Excerpt) -> None:
+    from heartopt.report.optimize import draw_optimization
+
+    sounds = {"original": excerpt.original, "start": excerpt.start, "result": excerpt.result}
+    draw_optimization(
+        path,
+        title=title,
+        sounds=sounds,
+        losses=excerpt.curves,
+        start_tokens=excerpt.start_tokens,
+        tokens=excerpt.tokens,
+    )
+
+
 class _SongBar:
     """One song's line of the progress display: steps of all its windows, the loss, then the comparison."""
 
     def __init__(self, bar: Bar, name: str) -> None:
-        self.bar, self.name = bar, name
+        self.bar, self.name, self.heard = bar, name, ""
 
     def __enter__(self) -> _SongBar:
         self.task = self.bar.add_task(f"reading {self.name}", total=None, detail="")
@@ -137,7 +233,10 @@ class _SongBar:
         done = event.window * event.steps + event.step
         total = event.windows * event.steps
         doing = "comparing" if done >= total else "optimizing"
-        detail = f"window {event.window + 1} of {event.windows}, loss {event.loss:.3f}"
+        if event.stft is not None:
+            self.heard = f", STFT {event.stft:.3f}"
+        where, moved = f"window {event.window + 1} of {event.windows}", f"{100 * event.changed:.0f} % of codes moved"
+        detail = f"{where}, {event.objective} loss {event.loss:.3f}{self.heard}, {moved}"
         self.bar.update(self.task, description=f"{doing} {self.name}", completed=done, total=total, detail=detail)
 
     def __exit__(self, *_: object) -> None:

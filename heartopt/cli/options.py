@@ -163,7 +163,9 @@ MixdownOption = Annotated[
 ]
 OverwriteTokensOption = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace tokens that are already there; without it, their songs are skipped."),
+    typer.Option(
+        "--overwrite", "--force", help="Replace tokens that are already there; without it, their songs are skipped."
+    ),
 ]
 DurationOption = Annotated[
     float | None,

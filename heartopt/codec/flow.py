@@ -80,24 +80,32 @@ class FlowMatching(nn.Module):
     ) -> Tensor:
         """The decoder's own training loss: mean squared error of the velocity, per item ``[B]``, in float32.
 
+        See `flow_errors`; frames that are context or not ``frames`` ``[B, L]`` (the filling of a short window) are not
+        counted.
+        """
+        errors = self.flow_errors(latents, mu, times=times, noise=noise, context=context)
+        counted = torch.ones_like(errors) if frames is None else frames.float()
+        if context is not None:
+            counted = counted * ~context
+        return (errors * counted).sum(1) / counted.sum(1).clamp_min(1)
+
+    def flow_errors(
+        self, latents: Tensor, mu: Tensor, *, times: Tensor, noise: Tensor, context: Tensor | None = None
+    ) -> Tensor:
+        """Mean squared error of the velocity of each frame ``[B, L]``, in float32.
+
         Args:
             latents: targets ``[B, L, C]``.
             mu: condition ``[B, L, D]``.
             times: ``[B]`` in [0, 1].
             noise: ``x_0`` ``[B, L, C]``.
-            context: ``[B, L]``, True where the latents are given to the estimator; these frames are not counted.
-            frames: ``[B, L]``, True where a frame is real; others (the filling of a short window) are not counted.
+            context: ``[B, L]``, True where the latents are given to the estimator.
         """
-        counted = torch.ones(latents.shape[:2], device=latents.device) if frames is None else frames.float()
-        known = torch.zeros_like(latents)
-        if context is not None:
-            known = latents * context[..., None]
-            counted = counted * ~context
+        known = torch.zeros_like(latents) if context is None else latents * context[..., None]
         t = per_item(times)
         x_t = (1 - (1 - SIGMA_MIN) * t) * noise + t * latents
         velocity = self.estimator(torch.cat((x_t, known, mu.to(x_t.dtype)), dim=-1), timestep=times)
-        error = (velocity.float() - (latents - (1 - SIGMA_MIN) * noise)).square().mean(-1)
-        return cast(Tensor, (error * counted).sum(1) / counted.sum(1).clamp_min(1))
+        return cast(Tensor, (velocity.float() - (latents - (1 - SIGMA_MIN) * noise)).square().mean(-1))
 
     def solve_euler(
         self,
@@ -124,7 +132,7 @@ class FlowMatching(nn.Module):
             if context_frames:
                 mix = (1 - (1 - SIGMA_MIN) * t) * noise[:, :context_frames] + t * known[:, :context_frames]
                 x = torch.cat((mix, x[:, context_frames:]), dim=1)
-            x = x + self._guided_velocity(x, known, mu, t, guidance_scale) / num_steps
+            x = x + self.guided_velocity(x, known, mu, t, guidance_scale) / num_steps
         return x
 
     def decode(
@@ -146,7 +154,8 @@ class FlowMatching(nn.Module):
         )
         return torch.cat((context[:, :frames], x[:, frames:]), dim=1)
 
-    def _guided_velocity(self, x: Tensor, known: Tensor, mu: Tensor, t: float, guidance_scale: float) -> Tensor:
+    def guided_velocity(self, x: Tensor, known: Tensor, mu: Tensor, t: float, guidance_scale: float) -> Tensor:
+        """The velocity ``[B, L, C]`` in float32 at time ``t``, guided where the scale is above 1."""
         mu = mu.to(x.dtype)
         inputs = torch.cat((x, known, mu), dim=-1)
         if guidance_scale > 1:

@@ -74,7 +74,10 @@ class ScalarModel(nn.Module):
             ]
         )
         self.hop = config.num_samples * math.prod(config.downsample_factors)
+        #: Latent frames of past audio that a latent frame depends on, and of past and coming latents that audio does.
         self.encoder_context = _encoder_context(config, self.hop)
+        self.decoder_context = _decoder_context(config, self.hop)
+        self.decoder_lookahead = config.delay_kernel_size // 2
 
     def encode(self, audio: Tensor, *, pre_tanh: bool = False) -> Tensor:
         """Audio ``[B, 1, N]`` at 48 kHz -> latents ``[B, 128, ceil(N / hop)]`` in (−1, 1).
@@ -102,4 +105,16 @@ def _encoder_context(config: HeartCodecConfig, hop: int) -> int:
         samples += rate * ((config.res_kernel_size - 1) * sum(DILATIONS) + size - 1)
         rate *= stride
     samples += rate * (config.default_kernel_size - 1)
+    return math.ceil(samples / hop) + 1
+
+
+def _decoder_context(config: HeartCodecConfig, hop: int) -> int:
+    """How many past latent frames reach one sample of audio (the decoder's receptive field, rounded up)."""
+    rate = hop
+    samples = rate * (config.delay_kernel_size // 2)
+    for stride, size in zip(config.upsample_factors, config.upsample_kernel_sizes, strict=True):
+        samples += rate * (-(-size // stride) - 1)
+        rate //= stride
+        samples += rate * (config.res_kernel_size - 1) * sum(DILATIONS)
+    samples += 2 * (config.default_kernel_size - 1) + config.num_samples
     return math.ceil(samples / hop) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +206,7 @@ def _projection_name(given: EncoderProjection | None, name: str | None) -> str:
 
 
 def _with_decoding(optimize: OptimizeSettings | None, decoding: Decoding) -> OptimizeSettings:
-    given = asdict(optimize or OptimizeSettings())
-    return OptimizeSettings(**{**given, **asdict(decoding)})
+    return replace(optimize or OptimizeSettings(), **asdict(decoding))
 
 
 def _settings(

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from heartopt.audio import AudioFile, AudioWriter
+from heartopt.audio import AudioFile, AudioSource, AudioWriter
+from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
+from heartopt.errors import TokenError
+from heartopt.files import sha256_of
+from heartopt.optimize.journal import Journal, WindowCurve
 from heartopt.optimize.judge import judge
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.optimize.song import Progress, optimize_source
 from heartopt.projection import EncoderProjection, tokenize_source
-from heartopt.tokens import TOKEN_SUFFIX, TokenInfo, save_tokens
+from heartopt.seeding import keyed_generator
+from heartopt.tokens import TOKEN_SUFFIX, TokenInfo, load_tokens, save_tokens
+from heartopt.version import __version__
+
+#: Beside the song's outputs, while it is being worked on.
+JOURNAL_SUFFIX = ".optimize-progress"
+#: Starts that are not files.
+PROJECTION, RANDOM = "projection", "random"
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What a picture of a run shows: the first seconds of each sound ``[2, N]``, curves and codes ``[K, F]``."""
+
+    original: Tensor
+    start: Tensor
+    result: Tensor
+    curves: tuple[WindowCurve, ...]
+    start_tokens: Tensor
+    tokens: Tensor
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,7 @@ class FileReport:
     windows_kept: int
     wall_seconds: float
     rtf: float
+    notes: tuple[str, ...] = ()
 
 
 def optimize_file(
@@ -51,34 +77,52 @@ def optimize_file(
     projection: EncoderProjection,
     projection_name: str,
     settings: OptimizeSettings,
+    init: Sequence[str | Path] = (PROJECTION,),
     mixdown: bool = False,
     keep_start: bool = False,
+    excerpt_seconds: float = 0.0,
+    show: Callable[[Excerpt], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
     """Refine one song; write ``stem`` + ``.tokens.npy``, ``.tokens.json`` and ``.optimized.wav``.
 
-    ``keep_start`` also writes ``.start.wav``, the projection's tokens decoded under the same noise. The tokens are
-    written last: where they are, everything is.
+    The tokens are written last: where they are, everything is. Until then ``stem`` + `JOURNAL_SUFFIX` holds the windows
+    that are done; a run of the same song with the same settings goes on from there.
+
+    Args:
+        init: where to start: "projection", "random", token files; of several, each window takes the best.
+        keep_start: also write ``.start.wav``, the first start's tokens decoded under the same noise.
+        show: called with the first ``excerpt_seconds`` of the sounds before the tokens are written.
 
     Raises:
-        AudioError, CheckpointError, OutputError: the song, the projection or the output folder cannot be used.
+        AudioError, TokenError, CheckpointError, OutputError: the song, the start or the output folder cannot be used.
     """
     began = time.perf_counter()
     with AudioFile(path, mixdown=mixdown) as source:
-        start = tokenize_source(source, codec, projection)
-        outcome = optimize_source(source, codec, start, settings=settings, progress=progress)
+        starts = [_start(name, source, codec, projection, settings) for name in init]
+        journal = Journal(_named(stem, JOURNAL_SUFFIX), _journal_key(path, codec, starts, settings, mixdown))
+        outcome = optimize_source(source, codec, starts, settings=settings, journal=journal, progress=progress)
+        start = starts[0].cpu()
         audio = _named(stem, ".optimized.wav")
+        kept: list[Tensor] = []
+        wanted = round(excerpt_seconds * codec.config.sample_rate) if show is not None else 0
         with ExitStack() as stack:
             writers = {1: stack.enter_context(AudioWriter(audio))}
             if keep_start:
                 writers[0] = stack.enter_context(AudioWriter(_named(stem, ".start.wav")))
 
             def listen(piece: Tensor) -> None:
+                if sum(own.shape[-1] for own in kept) < wanted:
+                    kept.append(piece.cpu())
                 for index, writer in writers.items():
                     writer.write(piece[index].cpu())
 
-            before, after = judge(codec, source, [start.cpu(), outcome.tokens], settings=settings, listen=listen)
+            before, after = judge(codec, source, [start, outcome.tokens], settings=settings, listen=listen)
         seconds = source.seconds
+        if show is not None:
+            sounds = torch.cat(kept, dim=-1)[..., :wanted]
+            original = source.read(0, sounds.shape[-1]).expand(2, -1)
+            show(Excerpt(original, sounds[0], sounds[1], outcome.curves, start, outcome.tokens))
     tokens = _named(stem, TOKEN_SUFFIX)
     plan = codec.window_plan(settings.duration)
     used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds))
@@ -86,11 +130,12 @@ def optimize_file(
         codec=codec.name,
         fingerprint=codec.fingerprint(),
         projection=projection_name,
-        settings={"method": "optimize", "mixdown": mixdown, **used},
+        settings={"method": "optimize", "init": [str(name) for name in init], "mixdown": mixdown, **used},
         frames=start.shape[-1],
         seconds=seconds,
     )
     save_tokens(tokens, outcome.tokens, info)
+    journal.remove()
     wall = time.perf_counter() - began
     return FileReport(
         input=path,
@@ -107,7 +152,37 @@ def optimize_file(
         windows_kept=sum(window.improved for window in outcome.windows),
         wall_seconds=wall,
         rtf=wall / seconds,
+        notes=outcome.notes,
     )
+
+
+def _start(
+    name: str | Path, source: AudioSource, codec: HeartCodec, projection: EncoderProjection, settings: OptimizeSettings
+) -> Tensor:
+    """Tokens ``[K, F]`` to start from. Raises TokenError where a file's are not as long as the song."""
+    if name == PROJECTION:
+        return tokenize_source(source, codec, projection)
+    frames, levels, size = source_frames(codec, source), codec.config.num_quantizers, codec.config.codebook_size
+    if name == RANDOM:
+        return torch.randint(size, (levels, frames), generator=keyed_generator(settings.seed, "random codes"))
+    tokens, info = load_tokens(name, num_quantizers=levels, codebook_size=size)
+    if tokens.shape[-1] != frames:
+        raise TokenError(f"{name}: holds {tokens.shape[-1]} frames; this song has {frames}: give its own tokens")
+    if info is not None and info.fingerprint != codec.fingerprint():
+        raise TokenError(f"{name}: made with another codec ({info.codec}); its codes mean nothing to this one")
+    return tokens
+
+
+def _journal_key(
+    path: Path, codec: HeartCodec, starts: Sequence[Tensor], settings: OptimizeSettings, mixdown: bool
+) -> str:
+    """What the kept windows depend on: song, codec, starts, settings and version."""
+    digest = hashlib.sha256()
+    for part in (sha256_of(path), codec.fingerprint(), str(codec.dtype), repr(settings), str(mixdown), __version__):
+        digest.update(part.encode() + b"\n")
+    for tokens in starts:
+        digest.update(tokens.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _named(stem: Path, suffix: str) -> Path:

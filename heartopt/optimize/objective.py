@@ -1,4 +1,4 @@
-"""Flow-matching inversion of one window: the decoder's training loss as a function of the codes."""
+"""The two losses of a window as functions of the vectors that its decoder is given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from heartopt.codec.flow import FlowMatching
-
-# No time is drawn closer than this to the ends: at t = 0 there is no signal, at t = 1 no noise.
-TIME_MARGIN = 1e-3
+from heartopt.codec.model import HeartCodec
+from heartopt.losses import LOSSES
+from heartopt.optimize.listening import decode_pieces
+from heartopt.optimize.settings import OdeSettings
+from heartopt.optimize.solver import solve
 
 
 @dataclass(frozen=True)
@@ -18,58 +20,99 @@ class WindowTarget:
     """What one window is fitted to.
 
     ``latents`` ``[L, C]``: the song's latents, filled as the decoder fills a short window.
+    ``audio`` ``[2, n]``: the song where the window is new, without context and filling.
     ``fixed`` ``[W, d]``: summed code vectors of frames that are not to change (context and filling).
     ``free`` ``[W]`` int64: for each frame of the window the row of ``e`` that it takes, or −1 for ``fixed``.
     ``context`` ``[L]``: latents that the decoder is given. ``frames`` ``[L]``: latents that exist in the song.
     """
 
     latents: Tensor
+    audio: Tensor
     fixed: Tensor
     free: Tensor
     context: Tensor
     frames: Tensor
 
+    @property
+    def context_frames(self) -> int:
+        return int(self.context.sum())
 
-def straight_through(flow: FlowMatching, e: Tensor) -> tuple[Tensor, Tensor]:
-    """``e`` ``[F, d]`` -> its quantized vectors with the gradient of the identity (arXiv 1308.3432), and without."""
-    quantized = flow.quantize(e[None]).vectors[0]
-    return e + (quantized - e).detach(), quantized
-
-
-def draw_times(draws: int, generator: torch.Generator) -> Tensor:
-    """Stratified times ``[draws]``: one uniform draw in each of ``draws`` equal parts of [0, 1]."""
-    times = (torch.arange(draws) + torch.rand(draws, generator=generator)) / draws
-    return times.clamp(TIME_MARGIN, 1 - TIME_MARGIN)
+    def condition(self, flow: FlowMatching, vectors: Tensor) -> Tensor:
+        """The window's condition ``[1, L, D]`` where its free frames have ``vectors`` ``[F, d]``."""
+        own = torch.where((self.free >= 0)[:, None], vectors[self.free.clamp(min=0)], self.fixed)
+        return flow.condition_from(own[None])
 
 
-def draw_noise(draws: int, length: int, width: int, generator: torch.Generator) -> Tensor:
-    """Antithetic noise ``[draws, length, width]``: each draw is followed by its negative."""
-    half = torch.randn(-(-draws // 2), length, width, generator=generator)
-    return torch.stack((half, -half), dim=1).flatten(0, 1)[:draws]
+def flow_losses(flow: FlowMatching, target: WindowTarget, vectors: Tensor, *, times: Tensor, noise: Tensor) -> Tensor:
+    """‖v(x_t, context, mu) − (z − (1 − σ) x₀)‖² of each draw ``[draws]``, for ``vectors`` ``[F, d]``.
 
-
-def window_loss(
-    flow: FlowMatching, target: WindowTarget, e: Tensor, *, draws: int, commitment: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """The loss of pre-quantization vectors ``e`` ``[F, d]`` for a window, and the flow term alone (both scalar).
-
-    E over t and x₀ of ‖v(x_t, context, mu(Q(e))) − (z − (1 − σ) x₀)‖² + β ‖e − sg Q(e)‖², Q straight-through:
-    conditional flow matching (arXiv 2210.02747) with the condition as the unknown.
+    The decoder's training loss (HeartMuLa, arXiv 2601.10547, Eq. 3; conditional flow matching, arXiv 2210.02747) with
+    the condition as the unknown. ``times`` ``[draws]``, ``noise`` ``[draws, L, C]``.
     """
-    passed, quantized = straight_through(flow, e)
-    vectors = torch.where((target.free >= 0)[:, None], passed[target.free.clamp(min=0)], target.fixed)
-    mu = flow.condition_from(vectors[None])
-    length, width = target.latents.shape
-    device = target.latents.device
-    # Which noise meets which time is shuffled, so that antithetic pairs do not always sit on neighbouring times.
-    times = draw_times(draws, generator)[torch.randperm(draws, generator=generator)].to(device)
-    per_draw = flow.flow_loss(
+    draws, mu = len(times), target.condition(flow, vectors)
+    return flow.flow_loss(
         target.latents.expand(draws, -1, -1),
         mu.expand(draws, -1, -1),
         times=times,
-        noise=draw_noise(draws, length, width, generator).to(device),
+        noise=noise,
         context=target.context.expand(draws, -1),
         frames=target.frames.expand(draws, -1),
     )
-    flow_term = per_draw.mean()
-    return flow_term + commitment * (e - quantized).square().mean(), flow_term.detach()
+
+
+def decoded_terms(
+    codec: HeartCodec,
+    target: WindowTarget,
+    vectors: Tensor,
+    *,
+    noise: Tensor,
+    picks: Tensor,
+    guidance_scale: float,
+    settings: OdeSettings,
+) -> dict[str, Tensor]:
+    """Losses of the sound that ``vectors`` ``[F, d]`` decode to from ``noise`` ``[L, C]``, unweighted, a scalar each.
+
+    ``picks`` ``[m]``: the solver steps that the gradient goes through, see `solve`. The song's own latents are the
+    context.
+    """
+    latents = solve(
+        codec.flow_matching,
+        noise[None],
+        target.condition(codec.flow_matching, vectors),
+        known=(target.latents * target.context[:, None])[None],
+        context_frames=target.context_frames,
+        num_steps=settings.solver_steps,
+        guidance_scale=guidance_scale,
+        picks=picks,
+        checkpointing=settings.checkpointing,
+    )
+    audio = listen(codec, latents, target, piece_seconds=settings.piece_seconds)
+    return {name: LOSSES[loss](audio, target.audio) for name, loss in terms_of(settings).items()}
+
+
+def terms_of(settings: OdeSettings) -> dict[str, str]:
+    """The terms that have a weight, by name, as names of `heartopt.losses.LOSSES`."""
+    wanted = {"stft": "stft"}
+    if settings.mel_weight:
+        wanted["mel"] = "mel"
+    if settings.shimmer_weight:
+        wanted["shimmer"] = "stft_hf"
+    return wanted
+
+
+def term_weights(settings: OdeSettings) -> dict[str, float]:
+    """Weights with the keys of `terms_of`."""
+    weights = {"stft": 1.0, "mel": settings.mel_weight, "shimmer": settings.shimmer_weight}
+    return {name: weights[name] for name in terms_of(settings)}
+
+
+def listen(codec: HeartCodec, latents: Tensor, target: WindowTarget, *, piece_seconds: float | None = None) -> Tensor:
+    """Latents ``[1, L, C]`` -> the audio ``[2, n]`` of the window's new frames, as `HeartCodec.decode_latents` of all.
+
+    ``piece_seconds``: of what is decoded at once; None: everything.
+    """
+    first, samples = target.context_frames, target.audio.shape[-1]
+    last = first + -(-samples // codec.hop)
+    rate = codec.config.sample_rate / codec.hop
+    piece = last - first if piece_seconds is None else max(1, round(piece_seconds * rate))
+    return decode_pieces(codec, latents, first, last, piece)[0, :, :samples]

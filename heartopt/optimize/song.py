@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from heartopt.audio import AudioSource, AudioTensor
@@ -13,42 +15,48 @@ from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
 from heartopt.errors import AudioError, TokenError
+from heartopt.optimize.fit import FitStep, fit_window
+from heartopt.optimize.journal import Done, Journal, WindowCurve, WindowReport
+from heartopt.optimize.quantize import first_vectors
+from heartopt.optimize.scores import move_codes
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.window import BLENDS, blends, choose, fit_window, window_target
+from heartopt.optimize.window import BLENDS, Choice, blends, choose, window_target
 from heartopt.projection import EncoderProjection, tokenize_source
+from heartopt.seeding import keyed_generator
 
-PROBE_STEPS = 3  # the first of them warms up
+PROBE_STEPS = 2  # of each phase; the first of them warms up
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimizer step of a song: window ``window`` of ``windows``, step ``step`` of ``steps``, its flow loss."""
+    """One optimizer step of a song.
+
+    Step ``step`` of ``steps`` of window ``window`` (from 0) of ``windows``: the ``loss`` of its ``objective``, the STFT
+    loss of the decoded sound where it was decoded, the share of the window's codes that differ from the start's, and
+    a ``note`` where something went wrong.
+    """
 
     window: int
     windows: int
     step: int
     steps: int
+    objective: str
     loss: float
-
-
-@dataclass(frozen=True)
-class WindowReport:
-    """Mean STFT loss of the start and of the best other candidate under the selection seeds; which of them is kept."""
-
-    start: float
-    result: float
-    improved: bool
+    stft: float | None
+    changed: float
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class OptimizeResult:
-    """``tokens`` and ``start_tokens`` ``[K, F]`` int64; ``steps`` a window; one report and loss curve a window."""
+    """``tokens`` and ``start_tokens`` ``[K, F]`` int64; ``steps`` a window; a report and a curve of each window."""
 
     tokens: Tensor
     start_tokens: Tensor
     steps: int
     windows: tuple[WindowReport, ...]
-    losses: tuple[tuple[float, ...], ...]
+    curves: tuple[WindowCurve, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def codes_changed(self) -> int:
@@ -56,52 +64,124 @@ class OptimizeResult:
 
 
 def optimize_steps(
-    source: AudioSource, codec: HeartCodec, start_tokens: Tensor, settings: OptimizeSettings
+    source: AudioSource,
+    codec: HeartCodec,
+    start_tokens: Tensor | Sequence[Tensor],
+    settings: OptimizeSettings,
+    *,
+    journal: Journal | None = None,
 ) -> Generator[Progress, None, OptimizeResult]:
     """Refine a song's tokens ``[K, F]``; yields after every step and returns the result.
 
     Windows go from left to right: a window's kept codes are fixed, and its kept latents are the context under which
-    the next one is compared. Only one window's audio is in memory.
+    the next one is compared. Only one window's audio is in memory. Of several starts each window takes the one that
+    decodes best; the first of them is the one that the result is never worse than. With a journal, windows that it
+    holds are not done again.
 
     Raises:
         TokenError: ``start_tokens`` are not the codec's, or not as long as the song.
+        OutputError: the journal cannot be written.
     """
-    _check(codec, source, start_tokens)
-    plan = codec.window_plan(settings.duration)
-    codes, frames = start_tokens.to(codec.flow_matching.codebooks.device), start_tokens.shape[-1]
-    if settings.budget is not None:
-        settings = replace(settings, steps=_affordable_steps(source, codec, codes, plan, settings))
-    reports, curves = [], []
-    past: Tensor | None = None
+    starts = [start_tokens] if isinstance(start_tokens, Tensor) else list(start_tokens)
+    for tokens in starts:
+        _check(codec, source, tokens)
+    device = codec.flow_matching.codebooks.device
+    starts = [tokens.to(device) for tokens in starts]
+    plan, frames = codec.window_plan(settings.duration), starts[0].shape[-1]
+    done = None if journal is None else journal.read()
+    if done is None:
+        steps = settings.steps
+        if settings.budget is not None:
+            steps = _affordable_steps(source, codec, starts, plan, settings)
+        done = Done(starts[0].clone(), torch.empty(0), steps, (), (), ())
+    settings = replace(settings, steps=done.steps)
+    codes, past = done.codes.to(device), done.past.to(device) if done.windows else None
+    reports, curves, notes = list(done.windows), list(done.curves), list(done.notes)
     for window in plan.windows(frames):
-        target = window_target(codec, source, window, codes)
-        first, last = window.start + window.context, window.start + window.real
-        start = e = codec.flow_matching.code_sum(codes[None, :, first:last])[0]
-        curve = []
-        for record in fit_window(codec, target, e, window=window.index, settings=settings):
-            e = record.e
-            curve.append(record.loss)
-            yield Progress(window.index, plan.count(frames), record.step, settings.steps, record.loss)
-        candidates = [codes, *blends(codec, codes, slice(first, last), start, e)]
-        choice = choose(
-            codec, source, window, candidates=candidates, past=past, overlap=plan.overlap, settings=settings
-        )
+        if window.index < len(reports):
+            continue
+        work = refine_window(codec, source, window, plan.overlap, codes, starts, past, settings)
+        objectives, losses = [], []
+        while True:
+            try:
+                record, changed = next(work)
+            except StopIteration as end:
+                choice = end.value
+                break
+            objectives.append(record.objective)
+            losses.append(record.loss)
+            if record.note is not None and record.note not in notes:
+                notes.append(record.note)
+            yield Progress(
+                window.index,
+                plan.count(frames),
+                record.step,
+                settings.steps,
+                record.objective,
+                record.loss,
+                record.stft,
+                changed,
+                record.note,
+            )
         codes, past = choice.codes, choice.past
         reports.append(WindowReport(choice.scores[0], min(choice.scores[1:]), choice.kept > 0))
-        curves.append(tuple(curve))
-    return OptimizeResult(codes.cpu(), start_tokens.cpu(), settings.steps, tuple(reports), tuple(curves))
+        curves.append(WindowCurve(tuple(objectives), tuple(losses)))
+        if journal is not None:
+            journal.write(Done(codes, past, settings.steps, tuple(reports), tuple(curves), tuple(notes)))
+    return OptimizeResult(codes.cpu(), starts[0].cpu(), settings.steps, tuple(reports), tuple(curves), tuple(notes))
+
+
+def refine_window(
+    codec: HeartCodec,
+    source: AudioSource,
+    window: Window,
+    overlap: int,
+    codes: Tensor,
+    starts: Sequence[Tensor],
+    past: Tensor | None,
+    settings: OptimizeSettings,
+) -> Generator[tuple[FitStep, float], None, Choice]:
+    """One window of a song with ``codes`` ``[K, F]``: fitted, searched, compared.
+
+    Yields each step with the share of changed codes; returns the choice. ``past``: see `choose`.
+    """
+    frames = slice(window.start + window.context, window.start + window.real)
+    target = window_target(codec, source, window, codes)
+    begun = [_with_frames(codes, tokens, frames) for tokens in starts]
+    compare = partial(choose, codec, target, window, past=past, overlap=overlap, settings=settings)
+    chosen = compare(candidates=begun).codes if len(begun) > 1 else begun[0]
+    generator = keyed_generator(settings.seed, "start", window.index)
+    first = e = first_vectors(codec.flow_matching, chosen[:, frames], settings, generator)
+    for record in fit_window(codec, target, first, window=window.index, settings=settings):
+        e = record.e
+        found = codec.flow_matching.quantize(e[None]).codes[0]
+        yield record, float((found != begun[0][:, frames]).float().mean())
+    candidates = [*begun, *blends(codec, codes, frames, first, e, beam=settings.beam)]
+    choice = compare(candidates=candidates)
+    if settings.moves:
+        moved = move_codes(codec, target, choice.codes, frames, window=window.index, settings=settings)
+        choice = compare(candidates=[*candidates, moved])
+    return choice
+
+
+def _with_frames(codes: Tensor, tokens: Tensor, frames: slice) -> Tensor:
+    """``codes`` ``[K, F]`` with ``frames`` of ``tokens``."""
+    result = codes.clone()
+    result[:, frames] = tokens[:, frames]
+    return result
 
 
 def optimize_source(
     source: AudioSource,
     codec: HeartCodec,
-    start_tokens: Tensor,
+    start_tokens: Tensor | Sequence[Tensor],
     *,
     settings: OptimizeSettings | None = None,
+    journal: Journal | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> OptimizeResult:
     """`optimize_steps` to its end, ``progress`` called after every step."""
-    steps = optimize_steps(source, codec, start_tokens, settings or OptimizeSettings())
+    steps = optimize_steps(source, codec, start_tokens, settings or OptimizeSettings(), journal=journal)
     while True:
         try:
             record = next(steps)
@@ -115,7 +195,7 @@ def optimize_source(
 def optimize_tokens(
     audio: Tensor,
     codec: HeartCodec,
-    init: Tensor | EncoderProjection,
+    init: Tensor | EncoderProjection | Sequence[Tensor | EncoderProjection],
     *,
     settings: OptimizeSettings | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -124,7 +204,7 @@ def optimize_tokens(
 
     Args:
         audio: one song at 48 kHz, ``[1, N]`` or ``[1, 2, N]``.
-        init: where to start: tokens ``[K, F]``, or a projection that makes them.
+        init: where to start: tokens ``[K, F]``, a projection that makes them, or several of these to choose from.
 
     Raises:
         AudioError: audio of another shape, or more than one song.
@@ -133,8 +213,9 @@ def optimize_tokens(
     if audio.ndim not in (2, 3) or audio.shape[0] != 1:
         raise AudioError(f"audio of shape {list(audio.shape)}: give one song, [1, N] or [1, 2, N]")
     source = AudioTensor(audio if audio.ndim == 2 else audio[0])
-    start = tokenize_source(source, codec, init) if isinstance(init, EncoderProjection) else init
-    return optimize_source(source, codec, start, settings=settings, progress=progress)
+    several = [init] if isinstance(init, Tensor | EncoderProjection) else init
+    starts = [tokenize_source(source, codec, one) if isinstance(one, EncoderProjection) else one for one in several]
+    return optimize_source(source, codec, starts, settings=settings, progress=progress)
 
 
 def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
@@ -148,24 +229,30 @@ def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
 
 
 def _affordable_steps(
-    source: AudioSource, codec: HeartCodec, codes: Tensor, plan: WindowPlan, settings: OptimizeSettings
+    source: AudioSource, codec: HeartCodec, starts: Sequence[Tensor], plan: WindowPlan, settings: OptimizeSettings
 ) -> int:
-    """Steps a window that the budget pays for, at least 1: a few steps and a comparison are timed on the first window.
+    """Steps a window that the budget pays for, at least 1: some of each phase and a comparison are timed.
 
     The comparison is also the measure of judging start and result at the end: both decode them.
     """
     began = time.perf_counter()
+    codes = starts[0]
     windows: int = plan.count(codes.shape[-1])
     window: Window = next(plan.windows(codes.shape[-1]))
     target = window_target(codec, source, window, codes)
     e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
-    trial = replace(settings, steps=PROBE_STEPS, budget=None)
-    ticks = [time.perf_counter() for _ in fit_window(codec, target, e, window=0, settings=trial)]
-    candidates = [codes] * (1 + len(BLENDS))
-    choose(codec, source, window, candidates=candidates, past=None, overlap=plan.overlap, settings=settings)
+    step = 0.0
+    phases = settings.phases if settings.steps else (("flow", 1),)
+    for objective, count in phases:
+        trial = replace(settings, objective=objective, steps=PROBE_STEPS, budget=None)
+        ticks = [time.perf_counter() for _ in fit_window(codec, target, e, window=0, settings=trial)]
+        if len(ticks) > 1:
+            step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
+    compared = time.perf_counter()
+    count = len(starts) + len(BLENDS)
+    choose(codec, target, window, candidates=[codes] * count, past=None, overlap=plan.overlap, settings=settings)
     ended = time.perf_counter()
-    judging = 2 * settings.judge_seeds / (len(candidates) * settings.select_seeds)
-    comparing = (ended - ticks[-1]) * (1 + judging)
-    step = (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1)
+    judging = 2 * settings.judge_seeds / (count * settings.select_seeds)
+    comparing = (ended - compared) * (1 + judging)
     left = (settings.budget or 0.0) - (ended - began) - windows * comparing
-    return max(1, int(left / windows / step))
+    return max(1, int(left / windows / step)) if step else 1

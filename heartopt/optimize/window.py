@@ -1,8 +1,7 @@
-"""One window: what it is fitted to, the fit, and the choice between start and result."""
+"""One window: what it is fitted to, and the choice between start and result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,23 +12,14 @@ from heartopt.codec.encoding import encode_span, stereo_latents
 from heartopt.codec.flow import LATENTS_PER_CODE
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window
-from heartopt.errors import HeartoptError
 from heartopt.losses import stft_loss
-from heartopt.optimize.objective import WindowTarget, window_loss
+from heartopt.optimize.beam import beam_codes
+from heartopt.optimize.objective import WindowTarget, listen
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.seeding import keyed_generator
 
 # Candidates of a window: these shares of the way from the start to the fitted vectors.
-BLENDS = (0.3, 0.6, 1.0)
-
-
-@dataclass(frozen=True)
-class FitStep:
-    """One optimizer step: its number from 1, the flow loss, and the vectors ``e`` ``[F, d]`` after it."""
-
-    step: int
-    loss: float
-    e: Tensor
+BLENDS = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,12 @@ def window_target(codec: HeartCodec, source: AudioSource, window: Window, codes:
         latents = torch.cat((latents, _filling(codec, source, window, frames)))
     index = torch.arange(window.codes * LATENTS_PER_CODE)
     device = latents.device
+    offset = window.start * codec.samples_per_code
+    first, last = window.context * codec.samples_per_code, window.real * codec.samples_per_code
+    audio = source.read(offset + first, min(offset + last, source.num_samples))
     return WindowTarget(
         latents=latents,
+        audio=audio.to(device).expand(2, -1),
         fixed=codec.flow_matching.code_sum(codes[None, :, positions.to(codes.device)])[0],
         free=free.to(device),
         context=(index < window.context * LATENTS_PER_CODE).to(device),
@@ -75,42 +69,18 @@ def _filling(codec: HeartCodec, source: AudioSource, window: Window, frames: int
     return head.repeat(repeats, 1)[: missing * LATENTS_PER_CODE]
 
 
-def fit_window(
-    codec: HeartCodec, target: WindowTarget, start: Tensor, *, window: int, settings: OptimizeSettings
-) -> Iterator[FitStep]:
-    """Refine pre-quantization vectors from ``start`` ``[F, d]`` with AdamW and a cosine; yields every step."""
-    e = start.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([e], lr=settings.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(settings.steps, 1))
-    generator = keyed_generator(settings.seed, "fit", window)
-    for step in range(1, settings.steps + 1):
-        with torch.inference_mode(False), torch.enable_grad():
-            loss, flow_term = window_loss(
-                codec.flow_matching,
-                target,
-                e,
-                draws=settings.draws,
-                commitment=settings.commitment,
-                generator=generator,
-            )
-            (gradient,) = torch.autograd.grad(loss, [e])
-        if not torch.isfinite(gradient).all():
-            raise HeartoptError(f"window {window}: the gradient is not finite at step {step}; use dtype float32")
-        e.grad = gradient
-        optimizer.step()
-        schedule.step()
-        yield FitStep(step=step, loss=float(flow_term), e=e.detach().clone())
-
-
-def blends(codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor) -> list[Tensor]:
+def blends(
+    codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor, *, beam: int = 1
+) -> list[Tensor]:
     """Whole-song codes ``[K, F]`` with ``frames`` quantized from points on the way from ``start`` to ``fitted``.
 
     Both ``[f, d]``. The gradient is noisy: where the whole way goes too far, a part of it may still be better.
+    ``beam``: width of the search over levels.
     """
     candidates = []
     for share in BLENDS:
         blended = codes.clone()
-        blended[:, frames] = codec.flow_matching.quantize(torch.lerp(start, fitted, share)[None]).codes[0]
+        blended[:, frames] = beam_codes(codec.flow_matching.codebooks, torch.lerp(start, fitted, share), width=beam)
         candidates.append(blended)
     return candidates
 
@@ -118,7 +88,7 @@ def blends(codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitte
 @torch.no_grad()
 def choose(
     codec: HeartCodec,
-    source: AudioSource,
+    target: WindowTarget,
     window: Window,
     *,
     candidates: list[Tensor],
@@ -143,14 +113,8 @@ def choose(
         num_steps=settings.num_steps,
         guidance_scale=settings.guidance_scale,
     )
-    first, last = window.context * codec.samples_per_code, window.real * codec.samples_per_code
-    offset = window.start * codec.samples_per_code
-    target = source.read(offset + first, min(offset + last, source.num_samples)).to(latents.device)
-    target = target.expand(2, -1)
-    losses = []
-    for item in latents:
-        audio = codec.decode_latents(item[None])[0, :, first : first + target.shape[-1]]
-        losses.append(stft_loss(audio, target))
+    piece = settings.ode.piece_seconds
+    losses = [stft_loss(listen(codec, item[None], target, piece_seconds=piece), target.audio) for item in latents]
     scores = torch.stack(losses).unflatten(0, (count, seeds)).mean(1).tolist()
     kept = scores.index(min(scores))
     tail = (window.codes - overlap) * LATENTS_PER_CODE

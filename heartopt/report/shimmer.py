@@ -6,14 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heartopt.errors import HeartoptError
-from heartopt.files import atomic_path
+from heartopt.report import figures
 from heartopt.shimmer import Shimmer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 120
+DOTS_PER_INCH = figures.DOTS_PER_INCH
 #: What the colours span: dB below the loudest cell; dB above the running median.
 LEVELS_DB, RESIDUAL_DB = 70.0, 20.0
 #: Attenuation from which on a cell is marked.
@@ -22,8 +21,7 @@ MARKED_DB = 0.1
 
 def need_matplotlib() -> None:
     """Raises HeartoptError where matplotlib is not installed."""
-    if find_spec("matplotlib") is None:
-        raise HeartoptError("drawing shimmer needs matplotlib: pip install 'heartopt[report]'")
+    figures.need_matplotlib("shimmer", find_spec)
 
 
 def draw_shimmer(shimmer: Shimmer, path: Path, *, title: str, start: float = 0.0) -> None:
@@ -34,20 +32,12 @@ def draw_shimmer(shimmer: Shimmer, path: Path, *, title: str, start: float = 0.0
         OutputError: `path` cannot be written.
     """
     need_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = make_figure(shimmer, title=title, start=start)
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+    figures.save_figure(make_figure(shimmer, title=title, start=start), path)
 
 
 def make_figure(shimmer: Shimmer, *, title: str, start: float = 0.0) -> Figure:
     """Two panels over one time axis: levels in the band; dB above the running median, attenuated cells marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.0, 7.0), dpi=DOTS_PER_INCH, facecolor="white")
-    figure.set_layout_engine("constrained")
+    figure = figures.new_figure(13.0, 7.0, title)
     top, bottom = figure.subplots(2, 1, sharex=True, sharey=True)
     times, hertz = shimmer.seconds + start, shimmer.hertz / 1000
     edges = (float(times[0]), float(times[-1]), float(hertz[0]), float(hertz[-1]))
@@ -77,5 +67,4 @@ def make_figure(shimmer: Shimmer, *, title: str, start: float = 0.0) -> Figure:
     bottom.set_xlabel("seconds")
     for axis in (top, bottom):
         axis.set_ylabel("kHz")
-    figure.suptitle(title, fontsize=12)
     return figure

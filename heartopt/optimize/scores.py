@@ -1,0 +1,147 @@
+"""Local losses of a window's codes, frame by frame under common noise: what moves on codes are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from heartopt.codec.flow import LATENTS_PER_CODE
+from heartopt.codec.model import HeartCodec
+from heartopt.losses import FFT_SIZES, is_silent
+from heartopt.optimize.fit import PHASES
+from heartopt.optimize.moves import coordinate_moves
+from heartopt.optimize.objective import WindowTarget, listen
+from heartopt.optimize.settings import OptimizeSettings
+from heartopt.optimize.solver import solve
+from heartopt.optimize.times import TimeSampler, draw_noise
+from heartopt.seeding import keyed_generator
+
+#: Proposals a frame and round; code frames between moves that are judged together; candidates at once.
+TOP_K, SPACING, BATCH = 4, 8, 8
+_FLOOR = 1e-8  # of squared magnitudes, as in auraloss
+
+
+def move_codes(
+    codec: HeartCodec, target: WindowTarget, codes: Tensor, frames: slice, *, window: int, settings: OptimizeSettings
+) -> Tensor:
+    """Whole-song codes ``[K, F]`` after coordinate moves on a window's ``frames``, under the last phase's objective."""
+    objective = settings.phases[-1][0]
+    if objective == "ode" and is_silent(target.audio):
+        return codes
+    phase = PHASES[objective](codec, target, settings, window)
+    phase.generator = keyed_generator(settings.seed, "moves", window)
+    slope = phase.draw()
+
+    def gradient(own: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            return slope(codec.flow_matching.code_sum(own[None])[0].detach().requires_grad_(True)).gradient
+
+    score = (flow_score if objective == "flow" else decoded_score)(codec, target, window=window, settings=settings)
+    own = codes[:, frames]
+    found = coordinate_moves(
+        own,
+        codec.flow_matching.codebooks,
+        score,
+        gradient,
+        free=torch.ones(own.shape[1], dtype=torch.bool),
+        top_k=TOP_K,
+        rounds=settings.moves,
+        pairs=settings.pairs,
+        spacing=SPACING,
+        batch=BATCH,
+        generator=keyed_generator(settings.seed, "order of moves", window),
+    )
+    moved = codes.clone()
+    moved[:, frames] = found.codes
+    return moved
+
+
+def flow_score(
+    codec: HeartCodec, target: WindowTarget, *, window: int, settings: OptimizeSettings
+) -> Callable[[Tensor], Tensor]:
+    """Codes ``[B, K, F]`` of the free frames -> each one's share ``[B, F]`` of the flow loss, the same draws always."""
+    flow, generator = codec.flow_matching, keyed_generator(settings.seed, "score", window)
+    length, width = target.latents.shape
+    device = target.latents.device
+    times = TimeSampler(settings.flow).draw(generator)[0].to(device)
+    noise = draw_noise(len(times), length, width, generator).to(device)
+    real = target.frames & ~target.context
+
+    @torch.no_grad()
+    def score(codes: Tensor) -> Tensor:
+        losses = []
+        for own in codes:
+            mu = target.condition(flow, flow.code_sum(own[None])[0])
+            errors = flow.flow_errors(
+                target.latents.expand(len(times), -1, -1),
+                mu.expand(len(times), -1, -1),
+                times=times,
+                noise=noise,
+                context=target.context.expand(len(times), -1),
+            ).mean(0)[real]
+            losses.append(errors.unflatten(0, (-1, LATENTS_PER_CODE)).sum(1) / len(errors))
+        return torch.stack(losses)
+
+    return score
+
+
+def decoded_score(
+    codec: HeartCodec, target: WindowTarget, *, window: int, settings: OptimizeSettings
+) -> Callable[[Tensor], Tensor]:
+    """Codes ``[B, K, F]`` of the free frames -> each one's share ``[B, F]`` of `local_stft` of the decoded sound.
+
+    Mean over the draws of ``ode`` and always the same ones.
+    """
+    flow, generator = codec.flow_matching, keyed_generator(settings.seed, "score", window)
+    length, width = target.latents.shape
+    noise = draw_noise(settings.ode.draws, length, width, generator).to(target.latents.device)
+    known = (target.latents * target.context[:, None])[None]
+
+    @torch.no_grad()
+    def score(codes: Tensor) -> Tensor:
+        losses = []
+        for own in codes:
+            mu = target.condition(flow, flow.code_sum(own[None])[0])
+            heard = []
+            for drawn in noise:
+                latents = solve(
+                    flow,
+                    drawn[None],
+                    mu,
+                    known=known,
+                    context_frames=target.context_frames,
+                    num_steps=settings.num_steps,
+                    guidance_scale=settings.guidance_scale,
+                    picks=torch.arange(0),
+                )
+                audio = listen(codec, latents, target)
+                heard.append(local_stft(audio, target.audio, samples=codec.samples_per_code))
+            losses.append(torch.stack(heard).mean(0))
+        return torch.stack(losses)
+
+    return score
+
+
+def local_stft(estimate: Tensor, target: Tensor, *, samples: int) -> Tensor:
+    """Audio ``[2, n]`` twice -> shares ``[F]`` of a multi-resolution STFT loss, F = ceil(n / ``samples``).
+
+    As `heartopt.losses.stft_loss`, but with the spectral convergence squared, so that it is a sum over time. A
+    spectrum's column counts where its centre lies. 0 is perfect.
+    """
+    frames = -(-target.shape[-1] // samples)
+    shares = torch.zeros(frames, device=target.device)
+    for size in FFT_SIZES:
+        window = torch.hann_window(size, device=target.device)
+        short = max(0, size - target.shape[-1])
+        e, t = (
+            torch.stft(torch.nn.functional.pad(x, (0, short)), size, size // 4, window=window, return_complex=True)
+            for x in (estimate, target)
+        )
+        e, t = (x.abs().square().clamp_min(_FLOOR).sqrt() for x in (e, t))
+        columns = (e.log() - t.log()).abs().mean((0, 1)) / t.shape[-1]
+        columns = columns + (e - t).square().sum((0, 1)) / t.square().sum()
+        place = (torch.arange(t.shape[-1], device=t.device) * (size // 4) // samples).clamp(max=frames - 1)
+        shares = shares.index_add(0, place, columns / len(FFT_SIZES))
+    return shares

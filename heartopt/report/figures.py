@@ -1,0 +1,54 @@
+"""What every picture needs: matplotlib, a title that can be drawn whatever the song is called, a file that is whole."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heartopt.errors import HeartoptError
+from heartopt.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 120
+_TITLE_COLUMNS = 110  # characters of a title's line
+
+
+def need_matplotlib(what: str, find: Callable[[str], object] | None = None) -> None:
+    """Raises HeartoptError where matplotlib is not installed. `what` is to be drawn; `find` looks for packages."""
+    if (find or find_spec)("matplotlib") is None:
+        raise HeartoptError(f"drawing {what} needs matplotlib: pip install 'heartopt[report]'")
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """A figure of `width` x `height` inches in constrained layout, with no part in pyplot's state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+    figure.set_layout_engine("constrained")
+    figure.suptitle(textwrap.fill(plain_text(title), _TITLE_COLUMNS), fontsize=12, parse_math=False)
+    return figure
+
+
+def plain_text(text: str) -> str:
+    """`text` without what no font can draw: bytes of a file name that are no characters, which matplotlib refuses."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` into the PNG file `path`, atomically. Signs that the font lacks become boxes, silently.
+
+    Raises:
+        OutputError: `path` cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
