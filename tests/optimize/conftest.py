@@ -1,9 +1,15 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from heartopt import HeartCodec
+from heartopt.audio import AudioTensor
+from heartopt.codec.windows import Window, WindowPlan
+from heartopt.optimize.objective import WindowTarget
+from heartopt.optimize.window import window_target
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -14,7 +20,62 @@ def codec() -> HeartCodec:
 
 
 @pytest.fixture
-def audio() -> torch.Tensor:
+def audio() -> Tensor:
     """One second of stereo: noise that swells, the same each time."""
     noise = torch.randn(2, 48_000, generator=torch.Generator().manual_seed(0))
     return 0.1 * noise * torch.linspace(0, 1, 48_000)
+
+
+@pytest.fixture
+def plan(codec: HeartCodec, monkeypatch: pytest.MonkeyPatch) -> WindowPlan:
+    """Windows of six code frames, neighbours sharing two, whatever is asked for: a song of several is short."""
+    short = WindowPlan(codes=6, hop=4)
+    monkeypatch.setattr(codec, "window_plan", lambda duration=None: short)
+    return short
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song of 13 code frames, three windows of `plan`: stereo ``audio`` ``[2, N]`` and random ``codes`` ``[K, F]``.
+
+    The last window is short and its last frame is ragged.
+    """
+
+    audio: Tensor
+    codes: Tensor
+
+    @property
+    def source(self) -> AudioTensor:
+        return AudioTensor(self.audio)
+
+
+@pytest.fixture(scope="session")
+def song() -> Song:
+    generator = torch.Generator().manual_seed(0)
+    audio = 0.1 * torch.randn(2, 13 * 3840 - 500, generator=generator)
+    return Song(audio, torch.randint(0, 128, (4, 13), generator=generator))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A window of `song`, what it is fitted to, and vectors ``[f, d]`` for its free frames that no codes sum up to."""
+
+    window: Window
+    target: WindowTarget
+    vectors: Tensor
+
+    @property
+    def frames(self) -> slice:
+        return slice(self.window.start + self.window.context, self.window.start + self.window.real)
+
+
+@pytest.fixture
+def cases(codec: HeartCodec, plan: WindowPlan, song: Song) -> list[Case]:
+    """The song's windows: the first one, one with context, and one with context and filling."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for window in plan.windows(13):
+        target = window_target(codec, song.source, window, song.codes)
+        free = window.real - window.context
+        found.append(Case(window, target, torch.randn(free, codec.config.codebook_dim, generator=generator)))
+    return found
