@@ -4,11 +4,11 @@
     python benchmarks/optimize.py run benchmarks/recipes/optimize.yaml --output work/optimize
     python benchmarks/optimize.py summarize benchmarks/recipes/optimize.yaml --output work/optimize --report reports
 
-`run` makes one JSON a system and excerpt, cheap systems first, and skips what is there, so that it can be stopped and
-run again, in several processes too: `--only NAME` does one system, `--excerpts N` the first N. Every system's tokens
-are decoded with the recipe's seeds, which nothing was fitted or chosen under, and with the codec's own windows,
-10 Euler steps and guidance 1.25. Seconds are those of making the tokens, encoding included, in one process with
-as many threads as `OMP_NUM_THREADS` says.
+`run` makes one JSON a system and excerpt, with its codes beside it, cheap systems first, and skips what is there, so
+that it can be stopped and run again, in several processes too: `--only NAME` does one system or one group of
+ablations, `--excerpts N` the first N. Every system's tokens are decoded with the recipe's seeds, which nothing was
+fitted or chosen under, and with the codec's own windows, 10 Euler steps and guidance 1.25. Seconds are those of making
+the tokens, encoding included, in one process with as many threads as `OMP_NUM_THREADS` says.
 
 `summarize` writes NAME.json, NAME.csv, NAME.md and their pictures from what is finished.
 """
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from optimize_table import write_tables
@@ -38,7 +39,7 @@ from heartopt.evaluation.oracle import oracle_codes
 from heartopt.evaluation.suites import load_suite
 from heartopt.evaluation.systems import SYSTEMS as EVALUATED
 from heartopt.evaluation.systems import Decoding, Setup, Subject
-from heartopt.files import write_json
+from heartopt.files import atomic_path, write_json
 from heartopt.losses import mel_distance, shimmer_db, stft_loss
 from heartopt.optimize import PRESETS, FlowSettings, OdeSettings, OptimizeSettings, optimize_source
 from heartopt.projection import default_projection, tokenize_source
@@ -108,12 +109,16 @@ class Bench:
             "audio_seconds": audio.shape[-1] / self.codec.config.sample_rate,
         }
         if task.system in (REPORT, REPORT_IN_LOOP):
-            row |= self._report(task, audio)
+            found = self._report(task, audio)
         elif task.system in SHARED:
-            row |= self._shared(task, audio)
+            found = self._shared(task, audio)
         else:
-            row |= self._optimize(task.settings, audio)
-        write_json(path, {**row, "machine": machine()})
+            found = self._optimize(task.settings, audio)
+        codes = found.pop("codes")
+        if codes is not None:
+            with atomic_path(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+                np.save(file, codes.cpu().numpy(), allow_pickle=False)
+        write_json(path, {**row, **found, "machine": machine()})
         return True
 
     def _shared(self, task: Task, audio: Tensor) -> dict[str, Any]:
@@ -124,9 +129,9 @@ class Bench:
         found = EVALUATED[task.system](setup, Subject(task.song, audio, lambda: self.audio(other)))
         wall = time.perf_counter() - began
         if found.tokens is not None:
-            return {"wall": wall, "scores": self.judge(found.tokens, audio)}
+            return {"wall": wall, "codes": found.tokens, "scores": self.judge(found.tokens, audio)}
         assert found.audio is not None
-        return {"wall": wall, "scores": [{"seed": None, **measure(found.audio, audio)}]}
+        return {"wall": wall, "codes": None, "scores": [{"seed": None, **measure(found.audio, audio)}]}
 
     def _optimize(self, settings: dict[str, Any], audio: Tensor) -> dict[str, Any]:
         given = dict(settings)
@@ -147,7 +152,8 @@ class Bench:
             progress=lambda event: curve.append((event.objective, event.loss, event.stft)),
         )
         wall = time.perf_counter() - began
-        return {"wall": wall, "curve": curve, "scores": self.judge(found.tokens, audio)}
+        scores = self.judge(found.tokens, audio)
+        return {"wall": wall, "curve": curve, "codes": found.tokens, "scores": scores}
 
     def _start(self, name: str, audio: Tensor) -> Tensor:
         if name == "projection":
@@ -170,7 +176,7 @@ class Bench:
             if record.step % 25 == 0:
                 print(f"  step {record.step}, loss {record.loss:.3f}, {record.wall:.0f} s", file=sys.stderr)
         scores = self.judge(record.codes, audio)
-        return {"wall": record.wall, "curve": curve, "points": points, "scores": scores}
+        return {"wall": record.wall, "curve": curve, "points": points, "codes": record.codes, "scores": scores}
 
     @torch.inference_mode()
     def judge(self, codes: Tensor, audio: Tensor, *, seeds: Sequence[int] | None = None) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from heartopt.codec.cost_scalar import (
 )
 from heartopt.files import write_text
 from heartopt.optimize import PRESETS, OptimizeSettings
-from heartopt.optimize.fit import SHORTEST_PIECE
+from heartopt.optimize.phases import SHORTEST_PIECE
 from heartopt.optimize.window import BLENDS
 
 WINDOW = 29.76  # seconds

@@ -29,8 +29,8 @@ from heartopt.codec import HeartCodec
 from heartopt.errors import HeartoptError
 from heartopt.files import write_json
 from heartopt.optimize import OptimizeSettings, optimize_file
-from heartopt.optimize.fit import PHASES
 from heartopt.optimize.objective import listen
+from heartopt.optimize.phases import PHASES, Windows
 from heartopt.optimize.window import choose, window_target
 from heartopt.projection import default_projection, tokenize_source
 
@@ -88,8 +88,9 @@ def profile(song: Path) -> dict[str, Any]:
     target = window_target(codec, audio, window, codes)
     vectors = codec.flow_matching.code_sum(codes[None])[0].requires_grad_(True)
     latents = codec.encode_latents(audio.read()[None])
-    flow, ode = (PHASES[name](codec, target, settings, 0) for name in ("flow", "ode"))
-    unheard = PHASES["ode"](codec, target, replace(settings, ode=replace(settings.ode, gradient_steps=1)), 0)
+    windows = Windows(codec, (target,), (0,))
+    flow, ode = (PHASES[name](windows, settings) for name in ("flow", "ode"))
+    cheaper = PHASES["ode"](windows, replace(settings, ode=replace(settings.ode, gradient_steps=1)))
     square = torch.randn(MATRIX, MATRIX)
 
     def heard() -> None:
@@ -100,7 +101,7 @@ def profile(song: Path) -> dict[str, Any]:
         "encoding": lambda: window_target(codec, audio, window, codes),
         "flow step": lambda: flow.draw()(vectors),
         "ode step": lambda: ode.draw()(vectors),
-        "ode step, gradient through one solver step": lambda: unheard.draw()(vectors),
+        "ode step, gradient through one solver step": lambda: cheaper.draw()(vectors),
         "waveform decoder, forward and back": heard,
         "quantizing": lambda: codec.flow_matching.quantize(vectors[None]),
         "comparing one candidate": lambda: choose(

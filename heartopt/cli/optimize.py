@@ -71,6 +71,9 @@ def optimize(
             help="projection, random, a token file, or a folder of them; repeated: each window takes the best.",
         ),
     ] = None,
+    windows_at_once: Annotated[
+        int, typer.Option("--windows-at-once", min=1, help="Windows fitted together, to fill a large device.")
+    ] = 1,
     plots: Annotated[
         bool, typer.Option("--plots", help="Also write NAME.optimize.png: spectrograms, losses, moved codes.")
     ] = False,
@@ -99,6 +102,7 @@ def optimize(
             "budget": budget,
             "patience": patience,
             "moves": moves,
+            "windows_at_once": windows_at_once,
             "seed": seed,
         }
         extras = {"mixdown": mixdown, "keep_start": keep_start}
@@ -230,12 +234,14 @@ class _SongBar:
         return self
 
     def __call__(self, event: Progress) -> None:
-        done = event.window * event.steps + event.step
+        done = event.window * event.steps + event.together * event.step
         total = event.windows * event.steps
         doing = "comparing" if done >= total else "optimizing"
         if event.stft is not None:
             self.heard = f", STFT {event.stft:.3f}"
-        where, moved = f"window {event.window + 1} of {event.windows}", f"{100 * event.changed:.0f} % of codes moved"
+        last = event.window + event.together
+        where = f"window {last}" if event.together == 1 else f"windows {event.window + 1}-{last}"
+        where, moved = f"{where} of {event.windows}", f"{100 * event.changed:.0f} % of codes moved"
         detail = f"{where}, {event.objective} loss {event.loss:.3f}{self.heard}, {moved}"
         self.bar.update(self.task, description=f"{doing} {self.name}", completed=done, total=total, detail=detail)
 

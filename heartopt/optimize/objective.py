@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,50 +44,57 @@ class WindowTarget:
         return flow.condition_from(own[None])
 
 
-def flow_losses(flow: FlowMatching, target: WindowTarget, vectors: Tensor, *, times: Tensor, noise: Tensor) -> Tensor:
-    """‖v(x_t, context, mu) − (z − (1 − σ) x₀)‖² of each draw ``[draws]``, for ``vectors`` ``[F, d]``.
+def flow_losses(
+    flow: FlowMatching, targets: Sequence[WindowTarget], mu: Tensor, *, times: Tensor, noise: Tensor
+) -> Tensor:
+    """‖v(x_t, context, mu) − (z − (1 − σ) x₀)‖² of each item ``[B]``: a window's target under ``mu`` ``[B, L, D]``.
 
     The decoder's training loss (HeartMuLa, arXiv 2601.10547, Eq. 3; conditional flow matching, arXiv 2210.02747) with
-    the condition as the unknown. ``times`` ``[draws]``, ``noise`` ``[draws, L, C]``.
+    the condition as the unknown. ``times`` ``[B]``, ``noise`` ``[B, L, C]``.
     """
-    draws, mu = len(times), target.condition(flow, vectors)
     return flow.flow_loss(
-        target.latents.expand(draws, -1, -1),
-        mu.expand(draws, -1, -1),
+        torch.stack([target.latents for target in targets]),
+        mu,
         times=times,
         noise=noise,
-        context=target.context.expand(draws, -1),
-        frames=target.frames.expand(draws, -1),
+        context=torch.stack([target.context for target in targets]),
+        frames=torch.stack([target.frames for target in targets]),
     )
 
 
-def decoded_terms(
-    codec: HeartCodec,
-    target: WindowTarget,
-    vectors: Tensor,
+def decode_windows(
+    flow: FlowMatching,
+    targets: Sequence[WindowTarget],
+    mu: Tensor,
     *,
     noise: Tensor,
     picks: Tensor,
     guidance_scale: float,
-    settings: OdeSettings,
-) -> dict[str, Tensor]:
-    """Losses of the sound that ``vectors`` ``[F, d]`` decode to from ``noise`` ``[L, C]``, unweighted, a scalar each.
+    num_steps: int,
+    checkpointing: bool = False,
+) -> Tensor:
+    """Latents ``[B, L, C]`` of windows under ``mu`` ``[B, L, D]``, from ``noise`` ``[B, L, C]``.
 
-    ``picks`` ``[m]``: the solver steps that the gradient goes through, see `solve`. The song's own latents are the
-    context.
+    The song's own latents are the context. ``picks`` ``[B, m]``: the steps that the gradient goes through, see `solve`.
     """
-    latents = solve(
-        codec.flow_matching,
-        noise[None],
-        target.condition(codec.flow_matching, vectors),
-        known=(target.latents * target.context[:, None])[None],
-        context_frames=target.context_frames,
-        num_steps=settings.solver_steps,
+    context = torch.stack([target.context for target in targets])
+    latents = torch.stack([target.latents for target in targets])
+    return solve(
+        flow,
+        noise,
+        mu,
+        known=latents * context[..., None],
+        context=context,
+        num_steps=num_steps,
         guidance_scale=guidance_scale,
         picks=picks,
-        checkpointing=settings.checkpointing,
+        checkpointing=checkpointing,
     )
-    audio = listen(codec, latents, target, piece_seconds=settings.piece_seconds)
+
+
+def sound_terms(codec: HeartCodec, target: WindowTarget, latents: Tensor, settings: OdeSettings) -> dict[str, Tensor]:
+    """Losses of the sound of a window's latents ``[L, C]``, unweighted, a scalar each."""
+    audio = listen(codec, latents[None], target, piece_seconds=settings.piece_seconds)
     return {name: LOSSES[loss](audio, target.audio) for name, loss in terms_of(settings).items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,16 +11,17 @@ from torch import Tensor
 from heartopt.codec.flow import LATENTS_PER_CODE
 from heartopt.codec.model import HeartCodec
 from heartopt.losses import FFT_SIZES, is_silent
-from heartopt.optimize.fit import PHASES
 from heartopt.optimize.moves import coordinate_moves
-from heartopt.optimize.objective import WindowTarget, listen
+from heartopt.optimize.objective import WindowTarget, decode_windows, listen
+from heartopt.optimize.phases import PHASES, Windows
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.solver import solve
 from heartopt.optimize.times import TimeSampler, draw_noise
 from heartopt.seeding import keyed_generator
 
 #: Proposals a frame and round; code frames between moves that are judged together; candidates at once.
 TOP_K, SPACING, BATCH = 4, 8, 8
+#: Noise draws that a score is the mean of: with few, moves fit these draws and nothing else.
+FLOW_DRAWS, DECODED_DRAWS = 16, 3
 _FLOOR = 1e-8  # of squared magnitudes, as in auraloss
 
 
@@ -30,8 +32,8 @@ def move_codes(
     objective = settings.phases[-1][0]
     if objective == "ode" and is_silent(target.audio):
         return codes
-    phase = PHASES[objective](codec, target, settings, window)
-    phase.generator = keyed_generator(settings.seed, "moves", window)
+    phase = PHASES[objective](Windows(codec, (target,), (window,)), settings)
+    phase.generators = [keyed_generator(settings.seed, "moves", window)]
     slope = phase.draw()
 
     def gradient(own: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ def flow_score(
     flow, generator = codec.flow_matching, keyed_generator(settings.seed, "score", window)
     length, width = target.latents.shape
     device = target.latents.device
-    times = TimeSampler(settings.flow).draw(generator)[0].to(device)
+    times = TimeSampler(replace(settings.flow, draws=FLOW_DRAWS)).draw(generator)[0].to(device)
     noise = draw_noise(len(times), length, width, generator).to(device)
     real = target.frames & ~target.context
 
@@ -92,32 +94,28 @@ def decoded_score(
 ) -> Callable[[Tensor], Tensor]:
     """Codes ``[B, K, F]`` of the free frames -> each one's share ``[B, F]`` of `local_stft` of the decoded sound.
 
-    Mean over the draws of ``ode`` and always the same ones.
+    Mean over draws that are always the same ones.
     """
     flow, generator = codec.flow_matching, keyed_generator(settings.seed, "score", window)
     length, width = target.latents.shape
-    noise = draw_noise(settings.ode.draws, length, width, generator).to(target.latents.device)
-    known = (target.latents * target.context[:, None])[None]
+    noise = draw_noise(DECODED_DRAWS, length, width, generator).to(target.latents.device)
 
     @torch.no_grad()
     def score(codes: Tensor) -> Tensor:
         losses = []
         for own in codes:
             mu = target.condition(flow, flow.code_sum(own[None])[0])
-            heard = []
-            for drawn in noise:
-                latents = solve(
-                    flow,
-                    drawn[None],
-                    mu,
-                    known=known,
-                    context_frames=target.context_frames,
-                    num_steps=settings.num_steps,
-                    guidance_scale=settings.guidance_scale,
-                    picks=torch.arange(0),
-                )
-                audio = listen(codec, latents, target)
-                heard.append(local_stft(audio, target.audio, samples=codec.samples_per_code))
+            latents = decode_windows(
+                flow,
+                [target] * len(noise),
+                mu.expand(len(noise), -1, -1),
+                noise=noise,
+                picks=torch.empty(len(noise), 0),
+                guidance_scale=settings.guidance_scale,
+                num_steps=settings.num_steps,
+            )
+            sounds = [listen(codec, one[None], target, piece_seconds=settings.ode.piece_seconds) for one in latents]
+            heard = [local_stft(sound, target.audio, samples=codec.samples_per_code) for sound in sounds]
             losses.append(torch.stack(heard).mean(0))
         return torch.stack(losses)
 

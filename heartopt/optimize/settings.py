@@ -97,6 +97,8 @@ class OptimizeSettings:
         adaptive: precondition by the gradient's second moments (Adam, arXiv 1412.6980); else momentum alone.
         averaging: decay of the exponential average of the iterates, which is then the result; 0: the last one is.
         patience: end a phase where the mean loss of this many steps is not below that of as many before.
+        windows_at_once: windows that are fitted together, to fill the device; all but the first then see the starting
+            codes, not the refined ones, in the frames that they share with the window before.
         beam: width of the beam search over levels that quantizes the result; 1: greedily.
         moves: rounds of coordinate moves on codes after the gradient.
         pairs: also move the codes of two neighbouring levels at once.
@@ -124,6 +126,7 @@ class OptimizeSettings:
     adaptive: bool = True
     averaging: float = 0.0
     patience: int | None = None
+    windows_at_once: int = 1
     beam: int = 1
     moves: int = 0
     pairs: bool = False
@@ -140,7 +143,7 @@ class OptimizeSettings:
         _one_of("objective", self.objective, OBJECTIVES)
         _one_of("quantizer", self.quantizer, QUANTIZERS)
         _one_of("start", self.start, STARTS)
-        for name in ("select_seeds", "judge_seeds", "num_steps", "beam"):
+        for name in ("select_seeds", "judge_seeds", "num_steps", "windows_at_once", "beam"):
             _at_least(name, getattr(self, name), 1)
         for name in ("steps", "moves", "watch_every"):
             _at_least(name, getattr(self, name), 0)

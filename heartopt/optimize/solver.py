@@ -23,41 +23,40 @@ def solve(
     mu: Tensor,
     *,
     known: Tensor,
-    context_frames: int,
+    context: Tensor,
     num_steps: int,
     guidance_scale: float,
     picks: Tensor,
     checkpointing: bool = False,
 ) -> Tensor:
-    """`FlowMatching.decode` of noise ``[1, L, C]`` under the condition ``mu`` ``[1, L, D]``; differentiable in ``mu``.
+    """`FlowMatching.decode` of noise ``[B, L, C]`` under the condition ``mu`` ``[B, L, D]``; differentiable in ``mu``.
 
     Args:
-        known: context latents ``[1, L, C]``, zero behind the first ``context_frames``.
-        picks: solver steps ``[m]``. The sum over all steps of how each one's velocity answers to ``mu``, with the place
-            ``x`` of the noise held still, is estimated from these; ``x`` moves with ``mu`` too, but the gradient
+        known: latents ``[B, L, C]`` of the frames that are ``context`` ``[B, L]``, zero elsewhere.
+        picks: solver steps ``[B, m]``. The sum over all steps of how each one's velocity answers to ``mu``, with the
+            place ``x`` of the noise held still, is estimated from these; ``x`` moves with ``mu`` too, but the gradient
             through that is small beside its cost: it would keep every step's inner values, and twice for the guidance.
-            Empty: the gradient goes through everything, as the training report's does.
+            With m = 0 the gradient goes through everything, as the training report's does.
         checkpointing: compute a step's inner values again on the way back, one step at a time.
     """
-    scale = max(guidance_scale, 1.0)
+    scale, held = max(guidance_scale, 1.0), context[..., None]
 
     def put(x: Tensor, step: int) -> Tensor:
         """``x`` with its known frames on their path."""
         t = step / num_steps
-        mix = (1 - (1 - SIGMA_MIN) * t) * noise[:, :context_frames] + t * known[:, :context_frames]
-        return torch.cat((mix, x[:, context_frames:]), dim=1)
+        return torch.where(held, (1 - (1 - SIGMA_MIN) * t) * noise + t * known, x)
 
     def advance(x: Tensor, mu: Tensor, step: int) -> Tensor:
         x = put(x, step)
         return x + flow.guided_velocity(x, known, mu, step / num_steps, guidance_scale) / num_steps
 
     def velocity(x: Tensor, mu: Tensor, steps: Tensor) -> Tensor:
-        inputs = torch.cat((x, known.expand(len(x), -1, -1), mu.expand(len(x), -1, -1).to(x.dtype)), dim=-1)
+        inputs = torch.cat((x, known, mu.to(x.dtype)), dim=-1)
         moved: Tensor = flow.estimator(inputs, timestep=(steps / num_steps).to(x.device))
         return moved.float()
 
     x = noise
-    if not len(picks):
+    if not picks.shape[1]:
         for step in range(num_steps):
             x = checkpoint(advance, x, mu, step, use_reentrant=False) if checkpointing else advance(x, mu, step)
     else:
@@ -66,12 +65,13 @@ def solve(
             for step in range(num_steps):
                 places.append(put(x, step))
                 x = advance(x, mu, step)
-        at = torch.cat([places[pick] for pick in picks.tolist()])
-        if checkpointing:
-            pieces = zip(at.split(1), picks.split(1), strict=True)
-            moved = torch.cat([checkpoint(velocity, x_, mu, pick, use_reentrant=False) for x_, pick in pieces])
-        else:
-            moved = velocity(at, mu, picks)
-        answer = scale * moved.mean(0, keepdim=True)
+        path, item = torch.stack(places), torch.arange(len(noise), device=noise.device)
+        moved = []
+        for pick in picks.unbind(1):
+            at = path[pick.to(noise.device), item]
+            moved.append(
+                checkpoint(velocity, at, mu, pick, use_reentrant=False) if checkpointing else velocity(at, mu, pick)
+            )
+        answer = scale * torch.stack(moved).mean(0)
         x = x + (answer - answer.detach())
-    return torch.cat((known[:, :context_frames], x[:, context_frames:]), dim=1)
+    return torch.where(held, known, x)

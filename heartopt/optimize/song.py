@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -15,8 +18,9 @@ from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
 from heartopt.errors import AudioError, TokenError
-from heartopt.optimize.fit import FitStep, fit_window
+from heartopt.optimize.fit import FitStep, fit_windows
 from heartopt.optimize.journal import Done, Journal, WindowCurve, WindowReport
+from heartopt.optimize.phases import Windows
 from heartopt.optimize.quantize import first_vectors
 from heartopt.optimize.scores import move_codes
 from heartopt.optimize.settings import OptimizeSettings
@@ -31,12 +35,13 @@ PROBE_STEPS = 2  # of each phase; the first of them warms up
 class Progress:
     """One optimizer step of a song.
 
-    Step ``step`` of ``steps`` of window ``window`` (from 0) of ``windows``: the ``loss`` of its ``objective``, the STFT
-    loss of the decoded sound where it was decoded, the share of the window's codes that differ from the start's, and
-    a ``note`` where something went wrong.
+    Step ``step`` of ``steps`` of ``together`` windows from ``window`` (from 0) on, of ``windows``: the ``loss`` of the
+    ``objective``, the STFT loss of the decoded sound where it was decoded, the share of these windows' codes that
+    differ from the start's, and a ``note`` where something went wrong.
     """
 
     window: int
+    together: int
     windows: int
     step: int
     steps: int
@@ -74,9 +79,9 @@ def optimize_steps(
     """Refine a song's tokens ``[K, F]``; yields after every step and returns the result.
 
     Windows go from left to right: a window's kept codes are fixed, and its kept latents are the context under which
-    the next one is compared. Only one window's audio is in memory. Of several starts each window takes the one that
-    decodes best; the first of them is the one that the result is never worse than. With a journal, windows that it
-    holds are not done again.
+    the next one is compared. In memory is the audio of the windows that are fitted together. Of several starts each
+    window takes the one that decodes best; the first of them is the one that the result is never worse than. With a
+    journal, windows that it holds are not done again.
 
     Raises:
         TokenError: ``start_tokens`` are not the codec's, or not as long as the song.
@@ -97,71 +102,89 @@ def optimize_steps(
     settings = replace(settings, steps=done.steps)
     codes, past = done.codes.to(device), done.past.to(device) if done.windows else None
     reports, curves, notes = list(done.windows), list(done.curves), list(done.notes)
-    for window in plan.windows(frames):
-        if window.index < len(reports):
-            continue
-        work = refine_window(codec, source, window, plan.overlap, codes, starts, past, settings)
-        objectives, losses = [], []
+    left = itertools.islice(plan.windows(frames), len(reports), None)
+    while group := tuple(itertools.islice(left, settings.windows_at_once)):
+        work = refine_windows(codec, source, group, plan.overlap, codes, starts, past, settings)
+        made: list[FitStep] = []
         while True:
             try:
                 record, changed = next(work)
             except StopIteration as end:
-                choice = end.value
+                choices: list[Choice] = end.value
                 break
-            objectives.append(record.objective)
-            losses.append(record.loss)
+            made.append(replace(record, vectors=()))
             if record.note is not None and record.note not in notes:
                 notes.append(record.note)
             yield Progress(
-                window.index,
-                plan.count(frames),
-                record.step,
-                settings.steps,
-                record.objective,
-                record.loss,
-                record.stft,
-                changed,
-                record.note,
+                window=group[0].index,
+                together=len(group),
+                windows=plan.count(frames),
+                step=record.step,
+                steps=settings.steps,
+                objective=record.objective,
+                loss=fmean(record.losses),
+                stft=None if math.isnan(heard := fmean(record.stfts)) else heard,
+                changed=changed,
+                note=record.note,
             )
-        codes, past = choice.codes, choice.past
-        reports.append(WindowReport(choice.scores[0], min(choice.scores[1:]), choice.kept > 0))
-        curves.append(WindowCurve(tuple(objectives), tuple(losses)))
+        codes, past = choices[-1].codes, choices[-1].past
+        for place, choice in enumerate(choices):
+            reports.append(WindowReport(choice.scores[0], min(choice.scores[1:]), choice.kept > 0))
+            losses = tuple(record.losses[place] for record in made)
+            curves.append(WindowCurve(tuple(record.objective for record in made), losses))
         if journal is not None:
             journal.write(Done(codes, past, settings.steps, tuple(reports), tuple(curves), tuple(notes)))
     return OptimizeResult(codes.cpu(), starts[0].cpu(), settings.steps, tuple(reports), tuple(curves), tuple(notes))
 
 
-def refine_window(
+def refine_windows(
     codec: HeartCodec,
     source: AudioSource,
-    window: Window,
+    group: Sequence[Window],
     overlap: int,
     codes: Tensor,
     starts: Sequence[Tensor],
     past: Tensor | None,
     settings: OptimizeSettings,
-) -> Generator[tuple[FitStep, float], None, Choice]:
-    """One window of a song with ``codes`` ``[K, F]``: fitted, searched, compared.
+) -> Generator[tuple[FitStep, float], None, list[Choice]]:
+    """Neighbouring windows of a song with ``codes`` ``[K, F]``: fitted together, then searched and compared in turn.
 
-    Yields each step with the share of changed codes; returns the choice. ``past``: see `choose`.
+    Yields each step with the share of changed codes; returns the choices. ``past``: see `choose`.
     """
-    frames = slice(window.start + window.context, window.start + window.real)
-    target = window_target(codec, source, window, codes)
-    begun = [_with_frames(codes, tokens, frames) for tokens in starts]
-    compare = partial(choose, codec, target, window, past=past, overlap=overlap, settings=settings)
-    chosen = compare(candidates=begun).codes if len(begun) > 1 else begun[0]
-    generator = keyed_generator(settings.seed, "start", window.index)
-    first = e = first_vectors(codec.flow_matching, chosen[:, frames], settings, generator)
-    for record in fit_window(codec, target, first, window=window.index, settings=settings):
-        e = record.e
-        found = codec.flow_matching.quantize(e[None]).codes[0]
-        yield record, float((found != begun[0][:, frames]).float().mean())
-    candidates = [*begun, *blends(codec, codes, frames, first, e, beam=settings.beam)]
-    choice = compare(candidates=candidates)
-    if settings.moves:
-        moved = move_codes(codec, target, choice.codes, frames, window=window.index, settings=settings)
-        choice = compare(candidates=[*candidates, moved])
-    return choice
+    flow = codec.flow_matching
+    spans = [slice(window.start + window.context, window.start + window.real) for window in group]
+    targets = [window_target(codec, source, window, codes) for window in group]
+    firsts = []
+    for window, frames, target in zip(group, spans, targets, strict=True):
+        chosen = starts[0]
+        if len(starts) > 1:
+            begun = [_with_frames(codes, tokens, frames) for tokens in starts]
+            known = past if window is group[0] else None  # what the others will go on from is not decided yet
+            found = choose(codec, target, window, candidates=begun, past=known, overlap=overlap, settings=settings)
+            chosen = found.codes
+        generator = keyed_generator(settings.seed, "start", window.index)
+        firsts.append(first_vectors(flow, chosen[:, frames], settings, generator))
+    windows = Windows(codec, tuple(targets), tuple(window.index for window in group))
+    fitted: Sequence[Tensor] = firsts
+    begins = torch.cat([starts[0][:, frames] for frames in spans], dim=1)
+    for record in fit_windows(windows, firsts, settings):
+        fitted = record.vectors
+        changed = flow.quantize(torch.cat(fitted)[None]).codes[0] != begins
+        yield record, float(changed.float().mean())
+    choices = []
+    for window, frames, target, first, last in zip(group, spans, targets, firsts, fitted, strict=True):
+        begun = [_with_frames(codes, tokens, frames) for tokens in starts]
+        candidates = [*begun, *blends(codec, codes, frames, first, last, beam=settings.beam)]
+        compare = partial(choose, codec, target, window, past=past, overlap=overlap, settings=settings)
+        choice = compare(candidates=candidates)
+        if settings.moves:
+            fixed = flow.code_sum(choice.codes[None, :, window.positions(codes.shape[-1]).to(codes.device)])[0]
+            target = replace(target, fixed=fixed)
+            moved = move_codes(codec, target, choice.codes, frames, window=window.index, settings=settings)
+            choice = compare(candidates=[*candidates, moved])
+        choices.append(choice)
+        codes, past = choice.codes, choice.past
+    return choices
 
 
 def _with_frames(codes: Tensor, tokens: Tensor, frames: slice) -> Tensor:
@@ -245,7 +268,7 @@ def _affordable_steps(
     phases = settings.phases if settings.steps else (("flow", 1),)
     for objective, count in phases:
         trial = replace(settings, objective=objective, steps=PROBE_STEPS, budget=None)
-        ticks = [time.perf_counter() for _ in fit_window(codec, target, e, window=0, settings=trial)]
+        ticks = [time.perf_counter() for _ in fit_windows(Windows(codec, (target,), (0,)), [e], trial)]
         if len(ticks) > 1:
             step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
     compared = time.perf_counter()
