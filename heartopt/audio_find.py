@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,14 +40,15 @@ class FoundFile(NamedTuple):
 def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     """The audio files that ``inputs`` name: files as they are given, folders recursively, in sorted order.
 
-    In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached
+    A pattern such as ``albums/**/*.flac`` that no shell has expanded stands for what it matches. In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached
     twice is read once. No two results share ``relative`` (compared without case): later ones get ``_2``, ….
 
     Raises:
-        AudioError: a path that does not exist, a folder that cannot be listed or has no audio.
+        AudioError: a path that does not exist, a pattern without a match, a folder that cannot be listed or has no
+            audio.
     """
     found: list[FoundFile] = []
-    for given in map(Path, inputs):
+    for given in itertools.chain.from_iterable(map(_expanded, inputs)):
         try:
             is_folder, exists = given.is_dir(), given.exists()
         except OSError as error:
@@ -63,6 +66,20 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
         taken.add(key)
         unique.append(FoundFile(path, candidate))
     return unique
+
+
+def _expanded(given: str | os.PathLike[str]) -> list[Path]:
+    """What a pattern matches, sorted; anything else as it is. A file may have a name that looks like a pattern."""
+    pattern = os.fspath(given)
+    try:
+        if not glob.has_magic(pattern) or os.path.lexists(pattern):
+            return [Path(pattern)]
+    except (OSError, ValueError):
+        return [Path(pattern)]
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise AudioError(f"{pattern}: no such file or folder, and nothing matches it")
+    return [Path(match) for match in matches]
 
 
 def _audio_in(folder: Path) -> list[FoundFile]:

@@ -66,3 +66,16 @@ def test_missing_paths_and_folders_without_audio_are_refused(tmp_path: Path) -> 
 
 def test_suffixes_are_lower_case_with_their_dot() -> None:
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in AUDIO_SUFFIXES)
+
+
+def test_a_pattern_that_no_shell_expanded_stands_for_what_it_matches(tmp_path: Path) -> None:
+    touch(tmp_path, "one/b.wav", "one/a.wav", "one/deep/c.wav", "one/notes.txt")
+    assert [file.path.name for file in find_audio([tmp_path / "one/*.wav"])] == ["a.wav", "b.wav"]
+    assert [file.path.name for file in find_audio([tmp_path / "one/**/*.wav"])] == ["a.wav", "b.wav", "c.wav"]
+    with pytest.raises(AudioError, match="nothing matches"):
+        find_audio([tmp_path / "one/*.flac"])
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a[b].wav", "ab.wav")
+    assert [file.path.name for file in find_audio([tmp_path / "a[b].wav"])] == ["a[b].wav"]

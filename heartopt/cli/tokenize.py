@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heartopt.codec import HeartCodec
     from heartopt.projection import EncoderProjection
 
-INPUTS_HELP = "Audio files, or folders that are searched for them."
+INPUTS_HELP = "Audio files, patterns, or folders that are searched."
 
 
 def tokenize(
