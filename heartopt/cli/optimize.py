@@ -140,6 +140,7 @@ def run(
     `settings` are `OptimizeSettings`'s and win over the preset's; `extras` are `optimize_file`'s.
     """
     from heartopt.optimize import PRESETS, OptimizeSettings, optimize_file
+    from heartopt.optimize.file import JOURNAL_SUFFIX
     from heartopt.report.figures import need_matplotlib
     from heartopt.tokens import TOKEN_SUFFIX
 
@@ -151,8 +152,10 @@ def run(
     check_duration(wanted.duration)
     if plots:
         need_matplotlib("an optimization")
-    jobs = audio_jobs(inputs, output)
+    jobs = every = audio_jobs(inputs, output)
     jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, TOKEN_SUFFIX)
+    for finished in set(every) - set(jobs):  # stopped between the tokens and the end of its journal
+        finished.output(JOURNAL_SUFFIX).unlink(missing_ok=True)
     if not jobs:
         return finish(current, Batch([], []), skipped=skipped)
     starts = {job: [start_of(name, job, output, alone=len(jobs) == 1) for name in inits] for job in jobs}

@@ -125,7 +125,7 @@ def optimize_file(
             show(Excerpt(original, sounds[0], sounds[1], outcome.curves, start, outcome.tokens))
     tokens = _named(stem, TOKEN_SUFFIX)
     plan = codec.window_plan(settings.duration)
-    used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds))
+    used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds, watch_every=0))
     info = TokenInfo(
         codec=codec.name,
         fingerprint=codec.fingerprint(),
@@ -178,7 +178,8 @@ def _journal_key(
 ) -> str:
     """What the kept windows depend on: song, codec, starts, settings and version."""
     digest = hashlib.sha256()
-    for part in (sha256_of(path), codec.fingerprint(), str(codec.dtype), repr(settings), str(mixdown), __version__):
+    used = repr(replace(settings, watch_every=0))  # looking on changes nothing
+    for part in (sha256_of(path), codec.fingerprint(), str(codec.dtype), used, str(mixdown), __version__):
         digest.update(part.encode() + b"\n")
     for tokens in starts:
         digest.update(tokens.cpu().numpy().tobytes())

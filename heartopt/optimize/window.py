@@ -105,13 +105,18 @@ def choose(
     seeds, length, count = settings.select_seeds, window.codes * LATENTS_PER_CODE, len(candidates)
     generators = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
     noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=drawn) for drawn in generators])
-    latents = codec.window_latents(
-        torch.stack(candidates).repeat_interleave(seeds, dim=0),
-        window,
-        noise=noise.repeat(count, 1, 1),
-        context=None if past is None else past.repeat(count, 1, 1),
-        num_steps=settings.num_steps,
-        guidance_scale=settings.guidance_scale,
+    latents = torch.cat(
+        [
+            codec.window_latents(
+                candidate.expand(seeds, -1, -1),
+                window,
+                noise=noise,
+                context=past,
+                num_steps=settings.num_steps,
+                guidance_scale=settings.guidance_scale,
+            )
+            for candidate in candidates
+        ]
     )
     piece = settings.ode.piece_seconds
     losses = [stft_loss(listen(codec, item[None], target, piece_seconds=piece), target.audio) for item in latents]
