@@ -40,8 +40,9 @@ class FoundFile(NamedTuple):
 def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     """The audio files that ``inputs`` name: files as they are given, folders recursively, in sorted order.
 
-    A pattern such as ``albums/**/*.flac`` that no shell has expanded stands for what it matches. In folders, names that begin with a dot are passed over, links are followed, and a folder that is reached
-    twice is read once. No two results share ``relative`` (compared without case): later ones get ``_2``, ….
+    A pattern such as ``albums/**/*.flac`` that no shell has expanded stands for what it matches. In folders, names that
+    begin with a dot are passed over, links are followed, and a folder that is reached twice is read once. No two
+    results share ``relative`` (compared without case): later ones get ``_2``, ….
 
     Raises:
         AudioError: a path that does not exist, a pattern without a match, a folder that cannot be listed or has no

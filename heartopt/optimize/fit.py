@@ -154,7 +154,8 @@ def _optimizer(e: Tensor, objective: str, settings: OptimizeSettings) -> torch.o
 
 
 def has_settled(losses: list[float], patience: int | None) -> bool:
-    """Whether the mean of the last ``patience`` losses is not below that of as many before."""
-    if patience is None or len(losses) < 2 * patience:
+    """Whether the mean of the last ``patience`` losses is not below that of as many before; NaN is passed over."""
+    counted = [loss for loss in losses if not math.isnan(loss)]
+    if patience is None or len(counted) < 2 * patience:
         return False
-    return not fmean(losses[-patience:]) < fmean(losses[-2 * patience : -patience])
+    return fmean(counted[-patience:]) >= fmean(counted[-2 * patience : -patience])

@@ -71,6 +71,39 @@ def test_flow_loss_counts_real_frames_that_are_not_context(codec, flow_case):
     assert_close(loss, (velocity - wanted)[:, 4:12].square().mean((1, 2)))
 
 
+@pytest.mark.parametrize("with_context", [False, True])
+def test_flow_errors_are_those_whose_mean_is_the_flow_loss(codec, flow_case, with_context):
+    index = torch.arange(18).expand(2, -1)
+    context = index < torch.tensor([[4], [0]]) if with_context else None
+    frames = index < torch.tensor([[12], [18]])
+    errors = codec.flow_matching.flow_errors(**flow_case, context=context)
+    assert errors.shape == (2, 18)
+    for told, first, last in (({}, (0, 0), (18, 18)), ({"frames": frames}, (0, 0), (12, 18))):
+        begin = (4, 0) if with_context else first
+        wanted = torch.stack([errors[item, begin[item] : last[item]].mean() for item in range(2)])
+        assert_close(codec.flow_matching.flow_loss(**flow_case, context=context, **told), wanted)
+
+
+def test_flow_errors_are_the_squared_errors_of_each_frames_velocity(codec, flow_case):
+    errors = codec.flow_matching.flow_errors(**flow_case)
+    t = flow_case["times"][:, None, None]
+    x_t = (1 - (1 - 1e-6) * t) * flow_case["noise"] + t * flow_case["latents"]
+    inputs = torch.cat((x_t, torch.zeros_like(x_t), flow_case["mu"]), dim=-1)
+    velocity = codec.flow_matching.estimator(inputs, timestep=flow_case["times"])
+    wanted = flow_case["latents"] - (1 - 1e-6) * flow_case["noise"]
+    assert_close(errors, (velocity - wanted).square().mean(2))
+
+
+def test_guidance_leads_away_from_the_velocity_without_condition(codec, flow_case):
+    x, mu = flow_case["noise"], flow_case["mu"]
+    known = torch.zeros_like(x)
+    given, without = (codec.flow_matching.guided_velocity(x, known, m, 0.3, 1.0) for m in (mu, torch.zeros_like(mu)))
+    for scale, wanted in ((0.0, given), (0.5, given), (1.25, without + 1.25 * (given - without)), (3.0, None)):
+        found = codec.flow_matching.guided_velocity(x, known, mu, 0.3, scale)
+        assert_close(found, without + scale * (given - without) if wanted is None else wanted, rtol=1e-4, atol=1e-5)
+    assert (given - without).abs().max() > 1e-2
+
+
 def test_gradient_reaches_the_code_vectors_through_solver_and_waveform(codec, golden):
     vectors = codec.flow_matching.code_sum(golden["codes"][:1]).requires_grad_(True)
     mu = codec.flow_matching.condition_from(vectors)

@@ -34,6 +34,33 @@ def test_encoder_sees_no_future_and_no_more_past_than_it_says(codec):
     assert moved.max() < 60 + model.encoder_context
 
 
+def test_a_sample_depends_on_no_more_latents_than_the_decoder_says(codec):
+    """By gradients: they show what reaches a sample even where float32 would round it away."""
+    model, frame = codec.scalar_model, 60
+    latents = torch.rand(1, 128, 70, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    audio = model.decode(latents)[0, 0]
+    for sample in (frame * model.hop, frame * model.hop + 777, (frame + 1) * model.hop - 1):
+        (gradient,) = torch.autograd.grad(audio[sample], latents, retain_graph=True)
+        reached = gradient.abs().sum(1)[0].nonzero()
+        assert frame - model.decoder_context <= reached.min() <= frame - model.decoder_context + 3
+        assert reached.max() == frame + model.decoder_lookahead
+
+
+def test_latents_out_of_the_decoders_reach_leave_a_frames_audio_as_it_is(codec):
+    model, frame = codec.scalar_model, 60
+    latents = torch.rand(1, 128, 80, generator=torch.Generator().manual_seed(0))
+    own = slice(frame * model.hop, (frame + 1) * model.hop)
+    heard = model.decode(latents)[..., own]
+    far = latents.clone()
+    far[..., : frame - model.decoder_context] = -0.7
+    far[..., frame + model.decoder_lookahead + 1 :] = 0.7
+    assert torch.equal(model.decode(far)[..., own], heard)
+    for change in (slice(frame - 1, frame), slice(frame + model.decoder_lookahead, frame + 3)):
+        near = latents.clone()
+        near[..., change] = -0.7
+        assert not torch.equal(model.decode(near)[..., own], heard)
+
+
 def test_rounding_is_to_ninths_and_lets_the_gradient_through():
     latents = torch.linspace(-1, 1, 101, requires_grad=True)
     rounded = round_latents(latents)

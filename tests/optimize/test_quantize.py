@@ -64,10 +64,11 @@ def test_none_passes_the_vectors_on(codec, e):
 
 def test_soft_hardens_to_the_nearest_codes_as_the_temperature_falls(codec, e):
     errors = []
-    for temperature in (1.0, 0.1, 0.01, 1e-7):
+    for temperature in (1.0, 0.03, 1e-7):
         given, nearest = passed(codec.flow_matching, e, quantizer="soft", temperature=(temperature, temperature))
         errors.append(float((given - nearest).norm()))
-    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[0] > 1
+    assert errors[0] > errors[1] > 1e-3 > 100 * errors[2]
     assert_close(given, nearest)
 
 
@@ -109,7 +110,7 @@ def test_gumbel_gives_sums_of_codes_and_a_gradient(small):
     pairs = itertools.product(small.codebooks[0], small.codebooks[1])
     sums = torch.stack([one + two for one, two in pairs])
     # A float32 sum of two vectors, passed straight through: a few roundings.
-    assert torch.cdist(given.detach(), sums).min(1).values.max() < 1e-5
+    assert (given.detach()[:, None] - sums).norm(dim=-1).min(1).values.max() < 1e-5
     assert (given - nearest).abs().max() > 0.1, "never a code but the nearest"
     given.square().sum().backward()
     assert torch.isfinite(e.grad).all()

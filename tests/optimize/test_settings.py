@@ -16,7 +16,7 @@ def test_the_commands_defaults_are_the_librarys():
     library, shown = OptimizeSettings(), inspect.signature(optimize).parameters
     assert OptimizeSettings(**PRESETS[shown["preset"].default]) == library
     assert inspect.signature(evaluate).parameters["steps"].default == library.steps
-    for name in ("quantizer", "moves", "patience", "budget", "duration", "seed"):
+    for name in ("quantizer", "moves", "patience", "budget", "duration", "windows_at_once", "seed"):
         assert shown[name].default == getattr(library, name), name
     for name in ("objective", "steps"):
         assert shown[name].default is None, "the preset's"
@@ -60,6 +60,7 @@ def test_phases_add_up_to_the_steps(steps, share):
         {"judge_seeds": 0},
         {"num_steps": 0},
         {"beam": 0},
+        {"windows_at_once": 0},
         {"top_k": 1},
         {"patience": 0},
         {"flow_share": -0.1},
@@ -105,6 +106,8 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         (OdeSettings, {"gradient_steps": 9}),
         (OdeSettings, {"learning_rate": 0.0}),
         (OdeSettings, {"learning_rate": NAN}),
+        (OdeSettings, {"piece_seconds": 0.0}),
+        (OdeSettings, {"piece_seconds": NAN}),
         (OdeSettings, {"mel_weight": -1.0}),
         (OdeSettings, {"mel_weight": INF}),
         (OdeSettings, {"shimmer_weight": -1.0}),
