@@ -40,8 +40,8 @@ from heartopt.evaluation.suites import load_suite
 from heartopt.evaluation.systems import SYSTEMS as EVALUATED
 from heartopt.evaluation.systems import Decoding, Setup, Subject
 from heartopt.files import atomic_path, write_json
-from heartopt.losses import mel_distance, shimmer_db, stft_loss
 from heartopt.optimize import PRESETS, FlowSettings, OdeSettings, OptimizeSettings, optimize_source
+from heartopt.optimize.judge import METRICS
 from heartopt.projection import default_projection, tokenize_source
 from heartopt.seeding import keyed_generator
 
@@ -51,7 +51,6 @@ SHARED = ("projection", "oracle", "scalar_roundtrip", "random_codes", "another_s
 REPORT, REPORT_IN_LOOP = "report", "report, rounded in the loop"
 #: Its steps whose codes are decoded too, under the first seed, for the curve of quality against time.
 CURVE_STEPS = (10, 25, 50, 100, 150, 200, 250)
-METRICS = {"stft": stft_loss, "mel": mel_distance, "shimmer_db": shimmer_db}
 _KEYS = {"name", "suite", "seeds", "systems", "ablation_excerpts", "ablation_seconds", "ablations"}
 
 

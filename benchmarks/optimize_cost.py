@@ -31,6 +31,7 @@ from heartopt.optimize.phases import SHORTEST_PIECE
 from heartopt.optimize.window import BLENDS
 
 WINDOW = 29.76  # seconds
+CONTEXT = 1.8  # seconds before a sample that the waveform decoder's result depends on
 BFLOAT16 = 2
 #: What the STFT and mel losses keep, bytes a sample of a channel; a device's own needs, and what no gradient keeps.
 LOSS_BYTES, SPARE = 222, 1.0 * 2**30
@@ -75,24 +76,28 @@ class Window:
         self.back = Work(self.estimator.gradient_flops(self.frames, checkpointing=False), 0)
         self.heard = Work(0, 2 * WINDOW * flops_per_second(self.decoder))
 
-    def step(self, objective: str) -> Work:
-        """One optimizer step."""
+    def pieces(self, piece: float) -> Work:
+        """All of the sound in pieces, each with the context that it needs."""
+        return self.heard * ((piece + CONTEXT) / piece if piece < WINDOW else 1.0)
+
+    def step(self, objective: str, piece: float | None = None) -> Work:
+        """One optimizer step; ``piece``: seconds of sound at once, the command's unless given."""
         if objective == "flow":
             return (self.passed + self.back) * self.settings.flow.draws
         own = self.settings.ode
         # Guided steps without a gradient, the picked ones with it; pieces of sound forward, again, and back.
         solved = self.passed * (2 * own.solver_steps) + (self.passed + self.back) * own.gradient_steps
-        return (solved + self.heard * 3) * own.draws
+        return (solved + self.pieces(piece or own.piece_seconds) * 3) * own.draws
 
     def decoded(self) -> Work:
         """One decoding as it is judged."""
         return self.passed * (2 * self.settings.num_steps) + self.heard
 
-    def total(self) -> Work:
+    def total(self, piece: float) -> Work:
         """Encoding, all steps, comparing the candidates, judging start and result."""
         work = self.encode
         for objective, count in self.settings.phases:
-            work += self.step(objective) * count
+            work += self.step(objective, piece) * count
         decodings = (1 + len(BLENDS)) * self.settings.select_seeds + 2 * self.settings.judge_seeds
         return work + self.decoded() * decodings
 
@@ -102,8 +107,7 @@ class Window:
     def ode_bytes(self, piece: float) -> float:
         """The larger of the picked solver steps and a piece of sound with the context that it needs."""
         picked = self.flow_bytes(self.settings.ode.gradient_steps)
-        context = 1.8  # seconds, the waveform decoder's receptive field
-        seconds = min(piece + context, WINDOW)
+        seconds = min(piece + CONTEXT, WINDOW)
         sound = 2 * seconds * kept_bytes_per_second(self.decoder) + normed_bytes(self.decoder)
         return max(picked, sound, 2 * WINDOW * self.rate * LOSS_BYTES)
 
@@ -138,7 +142,8 @@ def rows(config: HeartCodecConfig) -> Iterator[str]:
         windows = [Window(config, OptimizeSettings(**preset)) for preset in PRESETS.values()]
         fitting = windows[0].fitting(memory)
         fits = "does not fit" if fitting is None else f"{fitting[0]} draws, {fitting[1]:.2f} s of sound"
-        times = " | ".join(f"{window.total().seconds(flow_rate, wave_rate):.0f}" for window in windows)
+        piece = windows[0].settings.ode.piece_seconds if fitting is None else fitting[1]
+        times = " | ".join(f"{window.total(piece).seconds(flow_rate, wave_rate):.0f}" for window in windows)
         yield f"| {name} | {flow_rate:g} / {wave_rate:g} | {fits} | {times} |"
 
 

@@ -49,7 +49,10 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
             audio.
     """
     found: list[FoundFile] = []
-    for given in itertools.chain.from_iterable(map(_expanded, inputs)):
+    for given in map(Path, inputs):
+        if _is_pattern(given):
+            found += _matching(given)
+            continue
         try:
             is_folder, exists = given.is_dir(), given.exists()
         except OSError as error:
@@ -69,18 +72,29 @@ def find_audio(inputs: Sequence[str | os.PathLike[str]]) -> list[FoundFile]:
     return unique
 
 
-def _expanded(given: str | os.PathLike[str]) -> list[Path]:
-    """What a pattern matches, sorted; anything else as it is. A file may have a name that looks like a pattern."""
-    pattern = os.fspath(given)
+def _is_pattern(given: Path) -> bool:
+    """Whether a path has wildcards and is not the name of a file."""
     try:
-        if not glob.has_magic(pattern) or os.path.lexists(pattern):
-            return [Path(pattern)]
+        return glob.has_magic(str(given)) and not os.path.lexists(given)
     except (OSError, ValueError):
-        return [Path(pattern)]
-    matches = sorted(glob.glob(pattern, recursive=True))
-    if not matches:
+        return False
+
+
+def _matching(pattern: Path) -> list[FoundFile]:
+    """The audio files that a pattern matches, and those in folders that it matches, sorted.
+
+    Their names are relative to the pattern's part before its first wildcard. Raises AudioError where nothing matches.
+    """
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    base, paths = Path(*fixed), set()
+    for match in map(Path, glob.glob(str(pattern), recursive=True)):
+        if match.is_dir():
+            paths |= set(walk_audio(match))
+        elif match.suffix.lower() in AUDIO_SUFFIXES:
+            paths.add(match)
+    if not paths:
         raise AudioError(f"{pattern}: no such file or folder, and nothing matches it")
-    return [Path(match) for match in matches]
+    return sorted((FoundFile(path, path.relative_to(base)) for path in paths), key=lambda file: file.relative.parts)
 
 
 def _audio_in(folder: Path) -> list[FoundFile]:

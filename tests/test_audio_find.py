@@ -72,8 +72,12 @@ def test_a_pattern_that_no_shell_expanded_stands_for_what_it_matches(tmp_path: P
     touch(tmp_path, "one/b.wav", "one/a.wav", "one/deep/c.wav", "one/notes.txt")
     assert [file.path.name for file in find_audio([tmp_path / "one/*.wav"])] == ["a.wav", "b.wav"]
     assert [file.path.name for file in find_audio([tmp_path / "one/**/*.wav"])] == ["a.wav", "b.wav", "c.wav"]
+    # Names keep the folders behind the first wildcard, and a folder and its files are not taken twice.
+    touch(tmp_path, "two/a.wav")
+    assert [str(file.relative) for file in find_audio([tmp_path / "*/a.wav"])] == ["one/a.wav", "two/a.wav"]
+    assert [str(file.relative) for file in find_audio([tmp_path / "two/**"])] == ["a.wav"]
     with pytest.raises(AudioError, match="nothing matches"):
-        find_audio([tmp_path / "one/*.flac"])
+        find_audio([tmp_path / "one/*.txt"])
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:

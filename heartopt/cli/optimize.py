@@ -93,7 +93,9 @@ def optimize(
     config: options.ConfigOption = None,
 ) -> None:
     """Refine tokens: write NAME.tokens.npy, NAME.tokens.json, NAME.optimized.wav for every song."""
-    with session(json_output, thrift="try a smaller --duration") as current:
+    with session(json_output, thrift="try a smaller --duration, or --windows-at-once 1") as current:
+        if steps is not None and budget is not None:
+            raise ConfigError("--steps and --budget: give one of them; a budget sets the steps")
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
         given = {"objective": objective, "steps": steps, "duration": duration}
         settings: dict[str, Any] = {
@@ -155,13 +157,15 @@ def run(
     jobs = every = audio_jobs(inputs, output)
     jobs, skipped = (jobs, []) if overwrite else leave_finished(jobs, TOKEN_SUFFIX)
     for finished in set(every) - set(jobs):  # stopped between the tokens and the end of its journal
-        finished.output(JOURNAL_SUFFIX).unlink(missing_ok=True)
+        journal = finished.output(JOURNAL_SUFFIX)
+        if journal.exists() and journal.stat().st_mtime <= finished.output(TOKEN_SUFFIX).stat().st_mtime:
+            journal.unlink()
     if not jobs:
         return finish(current, Batch([], []), skipped=skipped)
     starts = {job: [start_of(name, job, output, alone=len(jobs) == 1) for name in inits] for job in jobs}
     prepare_output(output)
     model = choice.load()
-    encoder = load_projection(projection, model)
+    encoder = load_projection(projection, model) if "projection" in inits else None
     with current.progress() as bar:
 
         def work(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from heartopt.audio import AudioFile, AudioSource, AudioWriter
 from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
-from heartopt.errors import TokenError
+from heartopt.errors import ConfigError, TokenError
 from heartopt.files import sha256_of
 from heartopt.optimize.journal import Journal, WindowCurve
 from heartopt.optimize.judge import judge
@@ -74,8 +74,8 @@ def optimize_file(
     *,
     stem: Path,
     codec: HeartCodec,
-    projection: EncoderProjection,
-    projection_name: str,
+    projection: EncoderProjection | None,
+    projection_name: str | None,
     settings: OptimizeSettings,
     init: Sequence[str | Path] = (PROJECTION,),
     mixdown: bool = False,
@@ -90,6 +90,7 @@ def optimize_file(
     that are done; a run of the same song with the same settings goes on from there.
 
     Args:
+        projection: may be None where ``init`` does not ask for it.
         init: where to start: "projection", "random", token files; of several, each window takes the best.
         keep_start: also write ``.start.wav``, the first start's tokens decoded under the same noise.
         show: called with the first ``excerpt_seconds`` of the sounds before the tokens are written.
@@ -103,7 +104,8 @@ def optimize_file(
         journal = Journal(_named(stem, JOURNAL_SUFFIX), _journal_key(path, codec, starts, settings, mixdown))
         outcome = optimize_source(source, codec, starts, settings=settings, journal=journal, progress=progress)
         start = starts[0].cpu()
-        audio = _named(stem, ".optimized.wav")
+        audio, tokens = _named(stem, ".optimized.wav"), _named(stem, TOKEN_SUFFIX)
+        tokens.unlink(missing_ok=True)  # those of before do not belong to the sound that is written now
         kept: list[Tensor] = []
         wanted = round(excerpt_seconds * codec.config.sample_rate) if show is not None else 0
         with ExitStack() as stack:
@@ -119,18 +121,23 @@ def optimize_file(
 
             before, after = judge(codec, source, [start, outcome.tokens], settings=settings, listen=listen)
         seconds = source.seconds
-        if show is not None:
+        if show is not None and kept:
             sounds = torch.cat(kept, dim=-1)[..., :wanted]
             original = source.read(0, sounds.shape[-1]).expand(2, -1)
             show(Excerpt(original, sounds[0], sounds[1], outcome.curves, start, outcome.tokens))
-    tokens = _named(stem, TOKEN_SUFFIX)
     plan = codec.window_plan(settings.duration)
     used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds, watch_every=0))
     info = TokenInfo(
         codec=codec.name,
         fingerprint=codec.fingerprint(),
-        projection=projection_name,
-        settings={"method": "optimize", "init": [str(name) for name in init], "mixdown": mixdown, **used},
+        projection=projection_name if PROJECTION in init else None,
+        settings={
+            "method": "optimize",
+            "init": [str(name) for name in init],
+            "dtype": _running(codec)[0],
+            "mixdown": mixdown,
+            **used,
+        },
         frames=start.shape[-1],
         seconds=seconds,
     )
@@ -157,10 +164,16 @@ def optimize_file(
 
 
 def _start(
-    name: str | Path, source: AudioSource, codec: HeartCodec, projection: EncoderProjection, settings: OptimizeSettings
+    name: str | Path,
+    source: AudioSource,
+    codec: HeartCodec,
+    projection: EncoderProjection | None,
+    settings: OptimizeSettings,
 ) -> Tensor:
     """Tokens ``[K, F]`` to start from. Raises TokenError where a file's are not as long as the song."""
     if name == PROJECTION:
+        if projection is None:
+            raise ConfigError("starting from the projection needs one: give it, or another start")
         return tokenize_source(source, codec, projection)
     frames, levels, size = source_frames(codec, source), codec.config.num_quantizers, codec.config.codebook_size
     if name == RANDOM:
@@ -173,13 +186,19 @@ def _start(
     return tokens
 
 
+def _running(codec: HeartCodec) -> tuple[str, str]:
+    """The flow transformer's type and device: both change the last bits, and so the tokens."""
+    weight = codec.flow_matching.cond_feature_emb.weight
+    return str(weight.dtype).removeprefix("torch."), weight.device.type
+
+
 def _journal_key(
     path: Path, codec: HeartCodec, starts: Sequence[Tensor], settings: OptimizeSettings, mixdown: bool
 ) -> str:
     """What the kept windows depend on: song, codec, starts, settings and version."""
     digest = hashlib.sha256()
     used = repr(replace(settings, watch_every=0))  # looking on changes nothing
-    for part in (sha256_of(path), codec.fingerprint(), str(codec.dtype), used, str(mixdown), __version__):
+    for part in (sha256_of(path), codec.fingerprint(), *_running(codec), used, str(mixdown), __version__):
         digest.update(part.encode() + b"\n")
     for tokens in starts:
         digest.update(tokens.cpu().numpy().tobytes())

@@ -66,7 +66,8 @@ def _descend(
     windows: Windows, phase: Phase, start: Tensor, objective: str, count: int, settings: OptimizeSettings
 ) -> Iterator[FitStep]:
     """One phase, its steps numbered from 1."""
-    e = start.clone().requires_grad_(True)
+    with torch.inference_mode(False):
+        e = start.clone().requires_grad_(True)
     flow = windows.codec.flow_matching
     optimizer = _optimizer(e, objective, settings)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(count, 1))
@@ -88,11 +89,11 @@ def _descend(
         ]
         skipped = 0 if all(kept) else skipped + 1
         if skipped:
-            note = f"step {step}: the gradient was not finite; the step was skipped ({skipped} in a row)"
+            note = "the gradient was not finite: a step was skipped"
         if skipped == MOST_SKIPPED:
             named = ", ".join(str(number + 1) for number, good in zip(windows.numbers, kept, strict=True) if not good)
             raise HeartoptError(
-                f"window {named}: no finite gradient in {skipped} steps: use --dtype float32, or a lower learning rate"
+                f"window {named}: no finite gradient in {skipped} steps: use --dtype float32; with it, look at the song"
             )
         if all(kept):  # else all wait: the optimizer's averages are theirs together
             optimizer.step()
@@ -129,18 +130,23 @@ def _heard(windows: Windows, vectors: Tensor, settings: OptimizeSettings) -> tup
     codec, targets = windows.codec, windows.targets
     length, width = targets[0].latents.shape
     noise = draw_noise(1, length, width, keyed_generator(settings.seed, "watch")).to(vectors.device)
-    quantized = codec.flow_matching.quantize(vectors[None]).vectors[0]
-    latents = decode_windows(
-        codec.flow_matching,
-        targets,
-        windows.conditions(quantized),
-        noise=noise.expand(len(targets), -1, -1),
-        picks=torch.empty(len(targets), 0),
-        guidance_scale=settings.guidance_scale,
-        num_steps=settings.num_steps,
-    )
-    terms = [sound_terms(codec, target, own, settings.ode) for target, own in zip(targets, latents, strict=True)]
-    return tuple(float(found["stft"]) for found in terms)
+    conditions = windows.conditions(codec.flow_matching.quantize(vectors[None]).vectors[0])
+    heard = []
+    for target, mu in zip(targets, conditions, strict=True):
+        if is_silent(target.audio):
+            heard.append(math.nan)
+            continue
+        latents = decode_windows(
+            codec.flow_matching,
+            [target],
+            mu[None],
+            noise=noise,
+            picks=torch.empty(1, 0),
+            guidance_scale=settings.guidance_scale,
+            num_steps=settings.num_steps,
+        )
+        heard.append(float(sound_terms(codec, target, latents[0], settings.ode)["stft"]))
+    return tuple(heard)
 
 
 def _optimizer(e: Tensor, objective: str, settings: OptimizeSettings) -> torch.optim.Optimizer:

@@ -54,6 +54,7 @@ def soft_codes(codebooks: Tensor, e: Tensor, *, top_k: int, temperature: float) 
     return e - residual
 
 
+@torch.inference_mode(mode=False)
 def first_vectors(flow: FlowMatching, tokens: Tensor, settings: OptimizeSettings, generator: torch.Generator) -> Tensor:
     """Where the search begins ``[F, d]``: at codes ``[K, F]``, at zero, or at random, as wide as codes' sums."""
     vectors = flow.code_sum(tokens[None])[0].float()

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from heartopt.codec.flow import LATENTS_PER_CODE
 from heartopt.codec.model import HeartCodec
+from heartopt.errors import HeartoptError
 from heartopt.losses import FFT_SIZES, is_silent
-from heartopt.optimize.moves import coordinate_moves
+from heartopt.optimize.moves import MovesResult, coordinate_moves
 from heartopt.optimize.objective import WindowTarget, decode_windows, listen
 from heartopt.optimize.phases import PHASES, Windows
 from heartopt.optimize.settings import OptimizeSettings
@@ -19,12 +20,13 @@ from heartopt.optimize.times import TimeSampler, draw_noise
 from heartopt.seeding import keyed_generator
 
 #: Proposals a frame and round; code frames between moves that are judged together; candidates at once.
-TOP_K, SPACING, BATCH = 4, 8, 8
+TOP_K, SPACING, BATCH = 4, 8, 4
 #: Noise draws that a score is the mean of: with few, moves fit these draws and nothing else.
 FLOW_DRAWS, DECODED_DRAWS = 16, 3
 _FLOOR = 1e-8  # of squared magnitudes, as in auraloss
 
 
+@torch.inference_mode(mode=False)
 def move_codes(
     codec: HeartCodec, target: WindowTarget, codes: Tensor, frames: slice, *, window: int, settings: OptimizeSettings
 ) -> Tensor:
@@ -42,7 +44,25 @@ def move_codes(
 
     score = (flow_score if objective == "flow" else decoded_score)(codec, target, window=window, settings=settings)
     own = codes[:, frames]
-    found = coordinate_moves(
+    try:
+        found = _moves(codec, own, score, gradient, window=window, settings=settings)
+    except HeartoptError:  # no finite gradient: the codes are good without moves
+        return codes
+    moved = codes.clone()
+    moved[:, frames] = found.codes
+    return moved
+
+
+def _moves(
+    codec: HeartCodec,
+    own: Tensor,
+    score: Callable[[Tensor], Tensor],
+    gradient: Callable[[Tensor], Tensor],
+    *,
+    window: int,
+    settings: OptimizeSettings,
+) -> MovesResult:
+    return coordinate_moves(
         own,
         codec.flow_matching.codebooks,
         score,
@@ -55,9 +75,6 @@ def move_codes(
         batch=BATCH,
         generator=keyed_generator(settings.seed, "order of moves", window),
     )
-    moved = codes.clone()
-    moved[:, frames] = found.codes
-    return moved
 
 
 def flow_score(
@@ -73,18 +90,18 @@ def flow_score(
 
     @torch.no_grad()
     def score(codes: Tensor) -> Tensor:
-        losses = []
-        for own in codes:
-            mu = target.condition(flow, flow.code_sum(own[None])[0])
-            errors = flow.flow_errors(
-                target.latents.expand(len(times), -1, -1),
-                mu.expand(len(times), -1, -1),
-                times=times,
-                noise=noise,
-                context=target.context.expand(len(times), -1),
-            ).mean(0)[real]
-            losses.append(errors.unflatten(0, (-1, LATENTS_PER_CODE)).sum(1) / len(errors))
-        return torch.stack(losses)
+        mu = torch.cat([target.condition(flow, own) for own in flow.code_sum(codes)])
+        count = len(codes) * len(times)
+        errors = flow.flow_errors(
+            target.latents.expand(count, -1, -1),
+            mu.repeat_interleave(len(times), dim=0),
+            times=times.repeat(len(codes)),
+            noise=noise.repeat(len(codes), 1, 1),
+            context=target.context.expand(count, -1),
+        )
+        errors = errors.unflatten(0, (len(codes), -1)).mean(1)[:, real]
+        shares: Tensor = errors.unflatten(1, (-1, LATENTS_PER_CODE)).sum(2) / errors.shape[1]
+        return shares
 
     return score
 
@@ -102,22 +119,21 @@ def decoded_score(
 
     @torch.no_grad()
     def score(codes: Tensor) -> Tensor:
-        losses = []
-        for own in codes:
-            mu = target.condition(flow, flow.code_sum(own[None])[0])
-            latents = decode_windows(
-                flow,
-                [target] * len(noise),
-                mu.expand(len(noise), -1, -1),
-                noise=noise,
-                picks=torch.empty(len(noise), 0),
-                guidance_scale=settings.guidance_scale,
-                num_steps=settings.num_steps,
-            )
-            sounds = [listen(codec, one[None], target, piece_seconds=settings.ode.piece_seconds) for one in latents]
-            heard = [local_stft(sound, target.audio, samples=codec.samples_per_code) for sound in sounds]
-            losses.append(torch.stack(heard).mean(0))
-        return torch.stack(losses)
+        mu = torch.cat([target.condition(flow, own) for own in flow.code_sum(codes)])
+        count = len(codes) * len(noise)
+        latents = decode_windows(
+            flow,
+            [target] * count,
+            mu.repeat_interleave(len(noise), dim=0),
+            noise=noise.repeat(len(codes), 1, 1),
+            picks=torch.empty(count, 0),
+            guidance_scale=settings.guidance_scale,
+            num_steps=settings.num_steps,
+        )
+        sounds = (listen(codec, one[None], target, piece_seconds=settings.ode.piece_seconds) for one in latents)
+        heard = [local_stft(sound, target.audio, samples=codec.samples_per_code) for sound in sounds]
+        shares: Tensor = torch.stack(heard).unflatten(0, (len(codes), -1)).mean(1)
+        return shares
 
     return score
 

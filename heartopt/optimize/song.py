@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
 from heartopt.errors import AudioError, TokenError
+from heartopt.losses import is_silent
 from heartopt.optimize.fit import FitStep, fit_windows
 from heartopt.optimize.journal import Done, Journal, WindowCurve, WindowReport
 from heartopt.optimize.phases import Windows
@@ -28,7 +30,7 @@ from heartopt.optimize.window import BLENDS, Choice, blends, choose, window_targ
 from heartopt.projection import EncoderProjection, tokenize_source
 from heartopt.seeding import keyed_generator
 
-PROBE_STEPS = 2  # of each phase; the first of them warms up
+PROBE_STEPS = 3  # of each phase; the first of them warms up
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,12 @@ def optimize_steps(
         OutputError: the journal cannot be written.
     """
     starts = [start_tokens] if isinstance(start_tokens, Tensor) else list(start_tokens)
+    if not starts:
+        raise TokenError("no start tokens: give at least one set")
     for tokens in starts:
         _check(codec, source, tokens)
     device = codec.flow_matching.codebooks.device
-    starts = [tokens.to(device) for tokens in starts]
+    starts = [tokens.to(device, torch.int64) for tokens in starts]
     plan, frames = codec.window_plan(settings.duration), starts[0].shape[-1]
     done = None if journal is None else journal.read()
     if done is None:
@@ -99,6 +103,8 @@ def optimize_steps(
         if settings.budget is not None:
             steps = _affordable_steps(source, codec, starts, plan, settings)
         done = Done(starts[0].clone(), torch.empty(0), steps, (), (), ())
+        if journal is not None:
+            journal.write(done)  # with a budget's steps
     settings = replace(settings, steps=done.steps)
     codes, past = done.codes.to(device), done.past.to(device) if done.windows else None
     reports, curves, notes = list(done.windows), list(done.curves), list(done.notes)
@@ -113,7 +119,7 @@ def optimize_steps(
                 choices: list[Choice] = end.value
                 break
             made.append(replace(record, vectors=()))
-            if record.note is not None and record.note not in notes:
+            if record.note is not None:
                 notes.append(record.note)
             yield Progress(
                 window=group[0].index,
@@ -134,7 +140,13 @@ def optimize_steps(
             curves.append(WindowCurve(tuple(record.objective for record in made), losses))
         if journal is not None:
             journal.write(Done(codes, past, settings.steps, tuple(reports), tuple(curves), tuple(notes)))
-    return OptimizeResult(codes.cpu(), starts[0].cpu(), settings.steps, tuple(reports), tuple(curves), tuple(notes))
+    return OptimizeResult(codes.cpu(), starts[0].cpu(), settings.steps, tuple(reports), tuple(curves), counted(notes))
+
+
+def counted(notes: Sequence[str]) -> tuple[str, ...]:
+    """Each note once, with how often it was made."""
+    times = Counter(notes)
+    return tuple(note if count == 1 else f"{note} ({count} times)" for note, count in times.items())
 
 
 def refine_windows(
@@ -181,7 +193,10 @@ def refine_windows(
             fixed = flow.code_sum(choice.codes[None, :, window.positions(codes.shape[-1]).to(codes.device)])[0]
             target = replace(target, fixed=fixed)
             moved = move_codes(codec, target, choice.codes, frames, window=window.index, settings=settings)
-            choice = compare(candidates=[*candidates, moved])
+            last_choice = compare(candidates=[choice.codes, moved])
+            scores = (*choice.scores, last_choice.scores[1])
+            kept = len(candidates) if last_choice.kept else choice.kept
+            choice = replace(last_choice, scores=scores, kept=kept)
         choices.append(choice)
         codes, past = choice.codes, choice.past
     return choices
@@ -243,7 +258,7 @@ def optimize_tokens(
 
 def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
     expected = (codec.config.num_quantizers, source_frames(codec, source))
-    if tuple(tokens.shape) != expected or tokens.is_floating_point():
+    if tuple(tokens.shape) != expected or tokens.is_floating_point() or tokens.dtype == torch.bool:
         raise TokenError(f"start tokens {tokens.dtype} {list(tokens.shape)}: this song takes integers {list(expected)}")
     if tokens.min() < 0 or tokens.max() >= codec.config.codebook_size:
         raise TokenError(
@@ -263,19 +278,25 @@ def _affordable_steps(
     windows: int = plan.count(codes.shape[-1])
     window: Window = next(plan.windows(codes.shape[-1]))
     target = window_target(codec, source, window, codes)
+    if is_silent(target.audio):  # it would be passed over, and others are not
+        target = replace(target, audio=torch.rand_like(target.audio) - 0.5)
     e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
     step = 0.0
     phases = settings.phases if settings.steps else (("flow", 1),)
     for objective, count in phases:
         trial = replace(settings, objective=objective, steps=PROBE_STEPS, budget=None)
         ticks = [time.perf_counter() for _ in fit_windows(Windows(codec, (target,), (0,)), [e], trial)]
-        if len(ticks) > 1:
-            step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
+        step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
     compared = time.perf_counter()
     count = len(starts) + len(BLENDS)
     choose(codec, target, window, candidates=[codes] * count, past=None, overlap=plan.overlap, settings=settings)
     ended = time.perf_counter()
-    judging = 2 * settings.judge_seeds / (count * settings.select_seeds)
-    comparing = (ended - compared) * (1 + judging)
-    left = (settings.budget or 0.0) - (ended - began) - windows * comparing
+    decoding = (ended - compared) / (count * settings.select_seeds)
+    others = (len(starts) if len(starts) > 1 else 0) + (2 if settings.moves else 0)
+    comparing = decoding * (settings.select_seeds * (count + others) + 2 * settings.judge_seeds)
+    if settings.moves:
+        once = replace(settings, moves=1)
+        move_codes(codec, target, codes, slice(0, window.real), window=0, settings=once)
+        comparing += settings.moves * (time.perf_counter() - ended)
+    left = (settings.budget or 0.0) - (time.perf_counter() - began) - windows * comparing
     return max(1, int(left / windows / step)) if step else 1

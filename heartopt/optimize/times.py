@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -55,8 +56,10 @@ class TimeSampler:
         return places.clamp(TIME_MARGIN, 1 - TIME_MARGIN), weights
 
     def learn(self, times: Tensor, losses: Tensor) -> None:
-        """Take note of the losses ``[draws]`` at ``times``, unweighted."""
+        """Take note of the losses ``[draws]`` at ``times``, unweighted; what is not finite is passed over."""
         for time, loss in zip(times.tolist(), losses.tolist(), strict=True):
+            if not math.isfinite(loss):
+                continue
             part = self.seen[min(int(time * _PARTS), _PARTS - 1)]
             part.append(loss)
             del part[:-_KEPT]

@@ -37,6 +37,7 @@ class Choice:
     past: Tensor
 
 
+@torch.inference_mode(mode=False)
 def window_target(codec: HeartCodec, source: AudioSource, window: Window, codes: Tensor) -> WindowTarget:
     """What a window of a song with codes ``[K, F]`` is fitted to; reads only the window's audio."""
     frames = codes.shape[-1]
@@ -69,6 +70,7 @@ def _filling(codec: HeartCodec, source: AudioSource, window: Window, frames: int
     return head.repeat(repeats, 1)[: missing * LATENTS_PER_CODE]
 
 
+@torch.inference_mode(mode=False)
 def blends(
     codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor, *, beam: int = 1
 ) -> list[Tensor]:
@@ -85,6 +87,7 @@ def blends(
     return candidates
 
 
+@torch.inference_mode(mode=False)
 @torch.no_grad()
 def choose(
     codec: HeartCodec,

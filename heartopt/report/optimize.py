@@ -77,15 +77,19 @@ def make_figure(
     figure = new_figure(13.0, sum(heights) + 3.4, title)
     halves = figure.add_gridspec(2, 1, height_ratios=(sum(heights), 2.4))
     rows = halves[0].subgridspec(len(heights), 1, height_ratios=heights)
+    length = tokens.shape[1] / FRAME_RATE
+    heard = max((audio.shape[-1] / SAMPLE_RATE for audio in sounds.values()), default=length)
+    whole = length - heard < 1 / FRAME_RATE  # the sounds may be a song's beginning; the codes are all of it
     axes: list[Axes] = []
     for row in range(len(heights)):
-        axes.append(figure.add_subplot(rows[row, 0], sharex=axes[0] if axes else None))
+        shared = axes[0] if axes and (whole or row < len(sounds)) else None
+        axes.append(figure.add_subplot(rows[row, 0], sharex=shared))
     _spectrograms(figure, axes[:-1], sounds)
     _codes(figure, axes[-1], (start_tokens != tokens).cpu().numpy())
-    seconds = [audio.shape[-1] / SAMPLE_RATE for audio in sounds.values()]
-    axes[-1].set_xlim(0.0, max(seconds, default=tokens.shape[1] / FRAME_RATE))
-    axes[-1].set_xlabel("seconds")
-    for axis in axes[:-1]:
+    axes[0].set_xlim(0.0, heard)
+    axes[-1].set_xlim(0.0, heard if whole else length)
+    axes[-1].set_xlabel("seconds" if whole else f"seconds of the whole song (the sounds above: its first {heard:g} s)")
+    for axis in axes[:-1] if whole else axes[:-2]:
         axis.tick_params(labelbottom=False)
     _losses(figure, halves[1], losses)
     return figure

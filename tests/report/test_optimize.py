@@ -265,3 +265,11 @@ def test_nothing_half_written_replaces_an_older_picture(tmp_path: Path, monkeypa
         draw_optimization(tmp_path / "song.png", **song())
     assert [path.name for path in tmp_path.iterdir()] == ["song.png"]
     assert (tmp_path / "song.png").read_bytes() == b"older"
+
+
+def test_codes_are_shown_of_the_whole_song_where_the_sounds_are_its_beginning() -> None:
+    start = torch.zeros(4, 250, dtype=torch.int64)  # 20 s
+    figure = make_figure(**{**song(3.0), "start_tokens": start, "tokens": start + 1})
+    limits = [axis.get_xlim() for axis in figure.axes[:4]]
+    assert limits[:3] == [(0.0, 3.0)] * 3
+    assert limits[3] == (0.0, 20.0)
