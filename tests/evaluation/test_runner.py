@@ -10,11 +10,11 @@ import pytest
 from heartopt.codec import HeartCodec
 from heartopt.errors import AudioError, CodecError, ConfigError
 from heartopt.evaluation import SYSTEMS, Evaluation, Progress, evaluate
-from heartopt.optimize import OptimizeSettings
+from heartopt.optimize import FlowSettings, OptimizeSettings
 from heartopt.projection import EncoderProjection
 
 QUICK: dict[str, Any] = {"duration": 7.44, "num_steps": 1, "guidance_scale": 1.0}
-OPTIMIZE = OptimizeSettings(steps=1, draws=1, select_seeds=1)
+OPTIMIZE = OptimizeSettings(objective="flow", steps=1, flow=FlowSettings(draws=1), select_seeds=1)
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import torch
 from heartopt.codec import HeartCodec
 from heartopt.errors import ConfigError
 from heartopt.evaluation.systems import SYSTEMS, Decoding, Setup, Subject, check_systems, default_systems
-from heartopt.optimize import OptimizeSettings
+from heartopt.optimize import FlowSettings, OptimizeSettings
 from heartopt.projection import EncoderProjection, encode_with_projection
 
 
 @pytest.fixture
 def setup(codec: HeartCodec, projection: EncoderProjection) -> Setup:
-    optimize = OptimizeSettings(steps=1, draws=1, duration=7.44, num_steps=1, select_seeds=1)
+    optimize = OptimizeSettings(objective="flow", steps=1, flow=FlowSettings(draws=1), duration=7.44, num_steps=1, select_seeds=1)
     return Setup(codec, projection, Decoding(7.44, 1, 1.0), optimize, seed=0)
 
 

@@ -36,10 +36,7 @@ def plan(codec: HeartCodec, monkeypatch: pytest.MonkeyPatch) -> WindowPlan:
 
 @dataclass(frozen=True)
 class Song:
-    """A song of 13 code frames, three windows of `plan`: stereo ``audio`` ``[2, N]`` and random ``codes`` ``[K, F]``.
-
-    The last window is short and its last frame is ragged.
-    """
+    """Stereo ``audio`` ``[2, N]`` and random ``codes`` ``[K, F]``; the last window is short, its last frame ragged."""
 
     audio: Tensor
     codes: Tensor
@@ -50,15 +47,22 @@ class Song:
 
 
 @pytest.fixture(scope="session")
-def song() -> Song:
+def long_song() -> Song:
+    """13 code frames: three windows of `plan`."""
     generator = torch.Generator().manual_seed(0)
     audio = 0.1 * torch.randn(2, 13 * 3840 - 500, generator=generator)
     return Song(audio, torch.randint(0, 128, (4, 13), generator=generator))
 
 
+@pytest.fixture(scope="session")
+def song(long_song: Song) -> Song:
+    """9 code frames: two windows of `plan`."""
+    return Song(long_song.audio[:, : 9 * 3840 - 500], long_song.codes[:, :9].contiguous())
+
+
 @dataclass(frozen=True)
 class Case:
-    """A window of `song`, what it is fitted to, and vectors ``[f, d]`` for its free frames that no codes sum up to."""
+    """A window of `long_song`, what it is fitted to, and vectors ``[f, d]`` for its free frames that no codes sum up to."""
 
     window: Window
     target: WindowTarget
@@ -70,12 +74,12 @@ class Case:
 
 
 @pytest.fixture
-def cases(codec: HeartCodec, plan: WindowPlan, song: Song) -> list[Case]:
+def cases(codec: HeartCodec, plan: WindowPlan, long_song: Song) -> list[Case]:
     """The song's windows: the first one, one with context, and one with context and filling."""
     generator = torch.Generator().manual_seed(1)
     found = []
     for window in plan.windows(13):
-        target = window_target(codec, song.source, window, song.codes)
+        target = window_target(codec, long_song.source, window, long_song.codes)
         free = window.real - window.context
         found.append(Case(window, target, torch.randn(free, codec.config.codebook_dim, generator=generator)))
     return found

@@ -47,7 +47,7 @@ def projection():
 
 @pytest.fixture
 def path(song, tmp_path):
-    """The song's file: three windows."""
+    """The song's file: two windows."""
     write_audio(tmp_path / "song.wav", song.audio)
     return tmp_path / "song.wav"
 
@@ -156,7 +156,7 @@ def test_an_excerpt_is_shown_before_the_tokens_are_there(run, song, path, out):
     # The file is clipped to full scale.
     assert torch.allclose(excerpt.result.clamp(-1, 1), read_audio(report.audio)[:, :24_000], atol=1e-6)
     assert torch.equal(excerpt.tokens, tokens_of(report).tokens)
-    assert len(excerpt.curves) == 3
+    assert len(excerpt.curves) == 2
     assert int((excerpt.tokens != excerpt.start_tokens).sum()) == report.codes_changed
 
 
@@ -168,7 +168,7 @@ def test_of_a_short_song_all_is_shown(run, song, path, out):
 
 def test_of_no_seconds_nothing_is_shown(run, path, out):
     report = run(path, out / "song", show=lambda _: pytest.fail("there is nothing to see"))
-    assert tokens_of(report).tokens.shape == (4, 13)
+    assert tokens_of(report).tokens.shape == (4, 9)
 
 
 # --- starts ---
@@ -176,7 +176,7 @@ def test_of_no_seconds_nothing_is_shown(run, path, out):
 
 @pytest.fixture
 def start_file(codec, song, tmp_path):
-    def make(name="start", *, frames=13, **changes):
+    def make(name="start", *, frames=9, **changes):
         facts = {
             "codec": "x",
             "fingerprint": codec.fingerprint(),
@@ -231,8 +231,8 @@ def test_of_several_starts_the_first_is_the_one_compared_with(run, song, path, o
 
 
 def test_a_start_of_another_length_is_refused(run, path, out, start_file):
-    start = start_file(frames=12)
-    with pytest.raises(TokenError, match=re.escape(f"{start}: holds 12 frames; this song has 13")):
+    start = start_file(frames=8)
+    with pytest.raises(TokenError, match=re.escape(f"{start}: holds 8 frames; this song has 9")):
         run(path, out / "song", init=["projection", start])
     assert not out.exists()
 
@@ -255,7 +255,7 @@ def test_a_start_that_is_no_token_file_is_refused(run, path, out, tmp_path):
 
 
 def silence_inside(audio):
-    audio[:, 6 * 3840 : 11 * 3840] = 0
+    audio[:, 6 * 3840 : 8 * 3840] = 0
     return audio
 
 
@@ -321,12 +321,12 @@ def windows_done(run, *args, **rest):
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(run, path, out, tmp_path):
     whole = run(path, tmp_path / "whole" / "song")
-    for window in (1, 2):
+    for window in (0, 1):
         with pytest.raises(Stopped):
             run(path, out / "song", progress=stop_in(window))
         assert names(out) == [f"song{JOURNAL_SUFFIX}"]
     done, report = windows_done(run, path, out / "song")
-    assert done == [2]
+    assert done == [1]
     assert torch.equal(tokens_of(report).tokens, tokens_of(whole).tokens)
     assert (report.start, report.result) == (whole.start, whole.result)
     assert report.audio.read_bytes() == whole.audio.read_bytes()
@@ -335,19 +335,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(run, path, out, tmp_path):
 
 def test_looking_on_or_not_does_not_matter_to_where_it_goes_on(run, path, out):
     with pytest.raises(Stopped):
-        run(path, out / "song", replace(SETTINGS, watch_every=1), progress=stop_in(2))
-    assert windows_done(run, path, out / "song")[0] == [2]
+        run(path, out / "song", replace(SETTINGS, watch_every=1), progress=stop_in(1))
+    assert windows_done(run, path, out / "song")[0] == [1]
 
 
 @pytest.mark.parametrize("what", ["settings", "song", "start"])
 def test_of_something_else_nothing_is_done_yet(run, song, path, out, what):
     with pytest.raises(Stopped):
-        run(path, out / "song", progress=stop_in(2))
+        run(path, out / "song", progress=stop_in(1))
     if what == "song":
         write_audio(path, song.audio.flip(0))
     settings = replace(SETTINGS, seed=5) if what == "settings" else SETTINGS
     done, _ = windows_done(run, path, out / "song", settings, init=["random" if what == "start" else "projection"])
-    assert done == [0, 1, 2]
+    assert done == [0, 1]
     assert names(out) == OUTPUTS
 
 
@@ -355,7 +355,7 @@ def test_a_damaged_journal_counts_as_nothing(run, path, out, whole):
     out.mkdir()
     out.joinpath(f"song{JOURNAL_SUFFIX}").write_bytes(b"\x00" * 1000)
     done, report = windows_done(run, path, out / "song")
-    assert done == [0, 1, 2]
+    assert done == [0, 1]
     assert torch.equal(tokens_of(report).tokens, whole)
 
 
@@ -402,7 +402,7 @@ def assert_whole(folder, samples):
         assert (folder / "song.tokens.json").exists()
         assert (folder / "song.optimized.wav").exists()
         tokens, _ = load_tokens(folder / "song.tokens.npy", num_quantizers=4, codebook_size=128)
-        assert tokens.shape == (4, 13)
+        assert tokens.shape == (4, 9)
     if (folder / "song.optimized.wav").exists():
         assert soundfile.info(folder / "song.optimized.wav").frames == samples
 
@@ -455,9 +455,9 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("writes", [0, 2, 4, 6])
+@pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
 def test_a_full_disk_is_one_error_and_loses_nothing(run, path, out, monkeypatch, whole, writes):
-    """Full from any file on: the journal at first and after each of three windows, the sound, the JSON, the tokens."""
+    """Full from any file on: the journal at first and after both windows, the sound, the JSON, the tokens."""
     flush, done = files._flush_to_disk, []
 
     def full(target, flags=os.O_RDONLY):
@@ -475,7 +475,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing(run, path, out, monkeypatch,
     assert (out / f"song{JOURNAL_SUFFIX}").exists() == (writes > 0)
     assert not (out / "song.tokens.npy").exists()
     windows, report = windows_done(run, path, out / "song")
-    assert windows == list(range(min(max(writes - 1, 0), 3), 3))
+    assert windows == list(range(min(max(writes - 1, 0), 2), 2))
     assert torch.equal(tokens_of(report).tokens, whole)
 
 

@@ -31,17 +31,17 @@ def window_target(codec, *, frames, context, real, audio, seed=0):
     )
 
 
-def test_the_flow_losses_are_the_decoders_training_loss(codec, song, cases):
+def test_the_flow_losses_are_the_decoders_training_loss(codec, long_song, cases):
     """Of three windows at once, each seen as the decoder sees it."""
     flow, generator = codec.flow_matching, torch.Generator().manual_seed(3)
     times = torch.rand(3, generator=generator)
     noise = torch.randn(3, 12, 256, generator=generator)
     mu = torch.cat([case.target.condition(flow, case.vectors) for case in cases])
     found = flow_losses(flow, [case.target for case in cases], mu, times=times, noise=noise)
-    whole = codec.encode_latents(song.audio[None])[0]
+    whole = codec.encode_latents(long_song.audio[None])[0]
     for number, case in enumerate(cases):
         # All vectors of the song, with the free frames replaced.
-        vectors = flow.code_sum(song.codes[None])[0].clone()
+        vectors = flow.code_sum(long_song.codes[None])[0].clone()
         vectors[case.frames] = case.vectors
         index, one = torch.arange(12)[None], slice(number, number + 1)
         expected = flow.flow_loss(

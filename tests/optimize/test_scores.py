@@ -58,10 +58,10 @@ def test_what_two_changes_do_adds_up():
 
 
 @pytest.fixture
-def options(song, cases):
+def options(long_song, cases):
     """Three choices of codes for the free frames of the second window."""
     generator = torch.Generator().manual_seed(3)
-    own = song.codes[:, cases[1].frames]
+    own = long_song.codes[:, cases[1].frames]
     return torch.stack([own, *(torch.randint(0, 128, own.shape, generator=generator) for _ in range(2))])
 
 
@@ -105,31 +105,31 @@ def test_the_decoded_score_is_local_and_under_the_same_draws_for_all(codec, case
 
 
 @pytest.mark.parametrize(("objective", "number"), [("flow", 0), ("flow", 2), ("ode", 2)])
-def test_moves_lower_the_score_and_leave_other_frames_alone(codec, song, cases, objective, number):
+def test_moves_lower_the_score_and_leave_other_frames_alone(codec, long_song, cases, objective, number):
     case = cases[number]
     settings = replace(SETTINGS, objective=objective)
-    moved = move_codes(codec, case.target, song.codes, case.frames, window=number, settings=settings)
+    moved = move_codes(codec, case.target, long_song.codes, case.frames, window=number, settings=settings)
     score = (flow_score if objective == "flow" else decoded_score)(
         codec, case.target, window=number, settings=settings
     )
-    before, after = score(torch.stack((song.codes, moved))[:, :, case.frames]).sum(-1)
+    before, after = score(torch.stack((long_song.codes, moved))[:, :, case.frames]).sum(-1)
     assert after < before
     others = torch.ones(13, dtype=torch.bool)
     others[case.frames] = False
-    assert torch.equal(moved[:, others], song.codes[:, others])
+    assert torch.equal(moved[:, others], long_song.codes[:, others])
     assert moved.dtype == torch.int64
     assert moved.min() >= 0 and moved.max() < 128
 
 
-def test_moves_are_the_same_each_time(codec, song, cases):
+def test_moves_are_the_same_each_time(codec, long_song, cases):
     settings = replace(SETTINGS, objective="flow")
     one, two = (
-        move_codes(codec, cases[2].target, song.codes, cases[2].frames, window=2, settings=settings) for _ in range(2)
+        move_codes(codec, cases[2].target, long_song.codes, cases[2].frames, window=2, settings=settings) for _ in range(2)
     )
     assert torch.equal(one, two)
 
 
-def test_in_silence_no_sound_is_compared(codec, song, cases):
+def test_in_silence_no_sound_is_compared(codec, long_song, cases):
     target = replace(cases[0].target, audio=torch.zeros_like(cases[0].target.audio))
-    moved = move_codes(codec, target, song.codes, cases[0].frames, window=0, settings=SETTINGS)
-    assert torch.equal(moved, song.codes)
+    moved = move_codes(codec, target, long_song.codes, cases[0].frames, window=0, settings=SETTINGS)
+    assert torch.equal(moved, long_song.codes)

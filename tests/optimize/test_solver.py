@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from heartopt.codec.flow import FlowMatching
 from heartopt.optimize.solver import draw_picks, solve
 
-STEPS = 5
+STEPS = 4
 LENGTH = 12
 # Gradients of float32 sums in another order.
 ROUNDING = {"rtol": 1e-4, "atol": 1e-6}
@@ -77,13 +77,13 @@ def make_case(codec, context_frames, guidance, *, seed=0) -> Case:
     )
 
 
-@pytest.fixture(params=[(0, 1.0), (0, 1.25), (4, 1.0), (4, 1.25), (4, 0.5)], ids=str)
+@pytest.fixture(params=[(0, 1.25), (4, 1.25), (4, 1.0), (4, 0.5)], ids=str)
 def case(codec, request) -> Case:
     return make_case(codec, *request.param)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("picks", [[], [3], [0, 2], list(range(STEPS))], ids=str)
+@pytest.mark.parametrize("picks", [[], [3, 0], list(range(STEPS))], ids=str)
 def test_the_value_is_exactly_what_the_codec_decodes(case, picks, checkpointing):
     assert torch.equal(case.solve(picks, checkpointing=checkpointing), case.decode())
 
@@ -109,7 +109,7 @@ def test_through_all_steps_the_gradient_is_the_sum_of_each_ones_with_the_noise_h
 
 def test_a_few_steps_stand_for_all_of_them(case):
     each = case.gradient_of_each_step()
-    for picks in ([2], [0, 3], [1, 1, 4]):
+    for picks in ([2], [0, 3], [1, 1, 3]):
         wanted = STEPS * each[picks].mean(0)
         assert_close(case.gradient(case.solve(picks)), wanted, **ROUNDING)
 
@@ -124,13 +124,13 @@ def test_of_a_single_step_both_gradients_are_the_same(case):
     assert_close(case.gradient(case.solve([0], steps=1)), case.gradient(case.solve([], steps=1)), **ROUNDING)
 
 
-@pytest.mark.parametrize("picks", [[], [1, 4], list(range(STEPS))], ids=str)
+@pytest.mark.parametrize("picks", [[], [1, 3]], ids=str)
 def test_checkpointing_does_not_show(case, picks):
     gradients = [case.gradient(case.solve(picks, checkpointing=checkpointing)) for checkpointing in (False, True)]
     assert_close(*gradients, **ROUNDING)
 
 
-@pytest.mark.parametrize("picks", [[[], []], [[0, 4], [3, 1]]], ids=str)
+@pytest.mark.parametrize("picks", [[[], []], [[0, 3], [3, 1]]], ids=str)
 def test_windows_of_other_contexts_and_picks_are_solved_together_as_alone(codec, picks):
     alone = [make_case(codec, 0, 1.25, seed=0), make_case(codec, 4, 1.25, seed=1)]
     noise, mu, known, weight = (

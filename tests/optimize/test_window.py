@@ -15,21 +15,21 @@ from heartopt.seeding import keyed_generator
 SETTINGS = OptimizeSettings(num_steps=2, select_seeds=2, seed=3)
 
 
-def test_targets_are_the_songs_latents_filled_as_the_decoder_fills(codec, song, plan):
-    whole = codec.encode_latents(song.audio[None])[0]
+def test_targets_are_the_songs_latents_filled_as_the_decoder_fills(codec, long_song, plan):
+    whole = codec.encode_latents(long_song.audio[None])[0]
     for window in plan.windows(13):
-        target = window_target(codec, song.source, window, song.codes)
+        target = window_target(codec, long_song.source, window, long_song.codes)
         # The latents are encoded in other pieces.
         assert_close(target.latents, whole[window.positions(13, 2)], rtol=1e-4, atol=1e-5)
         assert int(target.frames.sum()) == 2 * window.real
         assert int(target.context.sum()) == target.context_frames == 2 * window.context
-        assert torch.equal(target.fixed, codec.flow_matching.code_sum(song.codes[None])[0][window.positions(13)])
+        assert torch.equal(target.fixed, codec.flow_matching.code_sum(long_song.codes[None])[0][window.positions(13)])
 
 
-def test_the_new_audio_of_all_windows_is_the_song(codec, song, plan):
-    for audio in (song.audio, song.audio[:1]):
+def test_the_new_audio_of_all_windows_is_the_song(codec, long_song, plan):
+    for audio in (long_song.audio, long_song.audio[:1]):
         pieces = [
-            window_target(codec, AudioTensor(audio), window, song.codes).audio for window in plan.windows(13)
+            window_target(codec, AudioTensor(audio), window, long_song.codes).audio for window in plan.windows(13)
         ]
         assert torch.equal(torch.cat(pieces, dim=1), audio.expand(2, -1))
 
@@ -42,9 +42,9 @@ def test_only_new_frames_of_the_song_are_free(cases):
     assert torch.equal(third, torch.tensor([-1, -1, 0, 1, 2, -1]))
 
 
-def test_in_a_song_shorter_than_a_window_the_copies_move_together(codec, song, plan):
+def test_in_a_song_shorter_than_a_window_the_copies_move_together(codec, long_song, plan):
     (window,) = plan.windows(4)
-    target = window_target(codec, AudioTensor(song.audio[:, : 4 * 3840]), window, song.codes[:, :4])
+    target = window_target(codec, AudioTensor(long_song.audio[:, : 4 * 3840]), window, long_song.codes[:, :4])
     assert torch.equal(target.free, torch.tensor([0, 1, 2, 3, 0, 1]))
 
 
@@ -60,9 +60,9 @@ def chosen(codec, case, candidates, *, past=None, settings=SETTINGS):
 
 
 @pytest.fixture
-def candidates(song):
+def candidates(long_song):
     others = [torch.randint(0, 128, (4, 13), generator=torch.Generator().manual_seed(number)) for number in (9, 10)]
-    return [song.codes, *others]
+    return [long_song.codes, *others]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -121,10 +121,10 @@ def test_a_candidate_whose_sound_is_not_a_number_is_not_kept(codec, cases, candi
         assert torch.equal(found.codes, good.codes)
 
 
-def test_candidates_lie_on_the_way_from_start_to_fit_and_leave_other_frames_alone(codec, song):
-    start = codec.flow_matching.code_sum(song.codes[None, :, 4:9])[0]
+def test_candidates_lie_on_the_way_from_start_to_fit_and_leave_other_frames_alone(codec, long_song):
+    start = codec.flow_matching.code_sum(long_song.codes[None, :, 4:9])[0]
     fitted = start + torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    found = blends(codec, song.codes, slice(4, 9), start, fitted)
+    found = blends(codec, long_song.codes, slice(4, 9), start, fitted)
     assert len(found) == len(BLENDS)
     assert torch.equal(found[-1][:, 4:9], codec.flow_matching.quantize(fitted[None]).codes[0])
     distances = [float((codec.flow_matching.code_sum(c[None, :, 4:9])[0] - fitted).norm()) for c in found]
@@ -132,15 +132,15 @@ def test_candidates_lie_on_the_way_from_start_to_fit_and_leave_other_frames_alon
     for share, candidate in zip(BLENDS, found, strict=True):
         between = start + share * (fitted - start)
         assert torch.equal(candidate[:, 4:9], codec.flow_matching.quantize(between[None]).codes[0])
-        assert torch.equal(candidate[:, :4], song.codes[:, :4])
-        assert torch.equal(candidate[:, 9:], song.codes[:, 9:])
+        assert torch.equal(candidate[:, :4], long_song.codes[:, :4])
+        assert torch.equal(candidate[:, 9:], long_song.codes[:, 9:])
 
 
-def test_a_beam_searches_candidates_that_are_nearer(codec, song):
-    start = codec.flow_matching.code_sum(song.codes[None])[0]
+def test_a_beam_searches_candidates_that_are_nearer(codec, long_song):
+    start = codec.flow_matching.code_sum(long_song.codes[None])[0]
     fitted = start + torch.randn(13, 8, generator=torch.Generator().manual_seed(0))
-    *_, greedy = blends(codec, song.codes, slice(0, 13), start, fitted)
-    *_, wide = blends(codec, song.codes, slice(0, 13), start, fitted, beam=8)
+    *_, greedy = blends(codec, long_song.codes, slice(0, 13), start, fitted)
+    *_, wide = blends(codec, long_song.codes, slice(0, 13), start, fitted, beam=8)
     assert torch.equal(wide, beam_codes(codec.flow_matching.codebooks, fitted, width=8))
     errors = [(codec.flow_matching.code_sum(codes[None])[0] - fitted).square().sum() for codes in (greedy, wide)]
     assert errors[1] < errors[0]
