@@ -102,9 +102,7 @@ def test_the_table_fits_into_80_columns(
         assert len([line for line in lines if line.startswith(f"{side} ")]) == 1
 
 
-def test_one_bad_song_of_two(
-    heartopt, make_song, projection_file: Path, tmp_path: Path, short_windows: None
-) -> None:
+def test_one_bad_song_of_two(heartopt, make_song, projection_file: Path, tmp_path: Path, short_windows: None) -> None:
     make_song("in/good.wav", seconds=0.1)
     (tmp_path / "in/bad.flac").write_bytes(b"fLaC")
     args = ("--projection", projection_file, "--duration", 7.44, "--steps", 0, "--json")
@@ -265,7 +263,9 @@ def test_a_folder_has_each_songs_tokens_where_the_output_has_them(
     }
 
 
-def test_one_token_file_for_two_songs_is_refused(heartopt, make_song, make_tokens, asked: Asked, tmp_path: Path) -> None:
+def test_one_token_file_for_two_songs_is_refused(
+    heartopt, make_song, make_tokens, asked: Asked, tmp_path: Path
+) -> None:
     songs, tokens = (make_song("a.wav", seconds=0.1), make_song("b.wav", seconds=0.1)), make_tokens("elsewhere")
     ran = heartopt("optimize", *songs, "-o", tmp_path / "out", "--init", tokens)
     assert (ran.code, ran.out, asked) == (2, "", [])

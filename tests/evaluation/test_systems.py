@@ -12,7 +12,9 @@ from heartopt.projection import EncoderProjection, encode_with_projection
 
 @pytest.fixture
 def setup(codec: HeartCodec, projection: EncoderProjection) -> Setup:
-    optimize = OptimizeSettings(objective="flow", steps=1, flow=FlowSettings(draws=1), duration=7.44, num_steps=1, select_seeds=1)
+    optimize = OptimizeSettings(
+        objective="flow", steps=1, flow=FlowSettings(draws=1), duration=7.44, num_steps=1, select_seeds=1
+    )
     return Setup(codec, projection, Decoding(7.44, 1, 1.0), optimize, seed=0)
 
 

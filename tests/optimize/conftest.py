@@ -62,7 +62,7 @@ def song(long_song: Song) -> Song:
 
 @dataclass(frozen=True)
 class Case:
-    """A window of `long_song`, what it is fitted to, and vectors ``[f, d]`` for its free frames that no codes sum up to."""
+    """A window of `long_song`, what it is fitted to, and vectors ``[f, d]`` of its free frames that are no codes'."""
 
     window: Window
     target: WindowTarget

@@ -109,9 +109,7 @@ def test_moves_lower_the_score_and_leave_other_frames_alone(codec, long_song, ca
     case = cases[number]
     settings = replace(SETTINGS, objective=objective)
     moved = move_codes(codec, case.target, long_song.codes, case.frames, window=number, settings=settings)
-    score = (flow_score if objective == "flow" else decoded_score)(
-        codec, case.target, window=number, settings=settings
-    )
+    score = (flow_score if objective == "flow" else decoded_score)(codec, case.target, window=number, settings=settings)
     before, after = score(torch.stack((long_song.codes, moved))[:, :, case.frames]).sum(-1)
     assert after < before
     others = torch.ones(13, dtype=torch.bool)
@@ -124,7 +122,8 @@ def test_moves_lower_the_score_and_leave_other_frames_alone(codec, long_song, ca
 def test_moves_are_the_same_each_time(codec, long_song, cases):
     settings = replace(SETTINGS, objective="flow")
     one, two = (
-        move_codes(codec, cases[2].target, long_song.codes, cases[2].frames, window=2, settings=settings) for _ in range(2)
+        move_codes(codec, cases[2].target, long_song.codes, cases[2].frames, window=2, settings=settings)
+        for _ in range(2)
     )
     assert torch.equal(one, two)
 

@@ -64,7 +64,7 @@ def test_which_part_comes_first_is_drawn():
 def test_importance_is_unbiased(losses, seed):
     """Over many stratified draws the mean of weight · f(t) is the integral of f, here of 1 and of 3 t²."""
     times, weights = drawn(taught(losses, 20_000), seed)
-    # A part of share s holds s · 20000 draws, give or take one of weight 1 / (10 s) <= 10: an error below 20 · 10 / 20000.
+    # A tenth of share s gets s · 20000 draws, give or take one, of weight 1 / (10 s) <= 10: at most 100 / 20000 astray.
     assert_close(weights.double().mean(), torch.tensor(1.0).double(), rtol=0, atol=0.01)
     assert_close((weights * 3 * times.square()).double().mean(), torch.tensor(1.0).double(), rtol=0, atol=0.01)
 
