@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -73,6 +74,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
     with suppress(OSError):  # the rename itself; not every file system lets a folder be flushed
         _flush_to_disk(final.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove temporary files of `atomic_path` for ``path`` that a killed process left behind.
+
+    Only for paths that no other process writes now.
+    """
+    final = Path(path)
+    pattern = f".{'[0-9a-f]' * 12}.{glob.escape(final.name[-_NAME_TAIL:])}"
+    for temporary in final.parent.glob(pattern):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from heartopt.errors import HeartoptError, OutputError
-from heartopt.files import atomic_path, sha256_of, write_json, write_text
+from heartopt.files import atomic_path, remove_leftovers, sha256_of, write_json, write_text
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -133,3 +133,12 @@ def test_sha256_equals_hashlib_across_chunks(tmp_path: Path) -> None:
 def test_sha256_of_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HeartoptError, match="cannot read"):
         sha256_of(tmp_path / "none")
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    mine = tmp_path / ".0123456789ab.song [1].wav"
+    others = [tmp_path / "song [1].wav", tmp_path / ".0123456789ab.b.wav"]
+    for path in (mine, *others):
+        path.touch()
+    remove_leftovers(tmp_path / "song [1].wav")
+    assert sorted(tmp_path.iterdir()) == sorted(others)

@@ -15,15 +15,15 @@ from torch import Tensor
 from heartopt.audio import AudioFile, AudioSource, AudioWriter
 from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
-from heartopt.errors import ConfigError, TokenError
-from heartopt.files import sha256_of
+from heartopt.errors import ConfigError, OutputError, TokenError
+from heartopt.files import remove_leftovers, sha256_of
 from heartopt.optimize.journal import Journal, WindowCurve
 from heartopt.optimize.judge import judge
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.optimize.song import Progress, optimize_source
 from heartopt.projection import EncoderProjection, tokenize_source
 from heartopt.seeding import keyed_generator
-from heartopt.tokens import TOKEN_SUFFIX, TokenInfo, load_tokens, save_tokens
+from heartopt.tokens import TOKEN_SUFFIX, TokenInfo, info_path, load_tokens, save_tokens
 from heartopt.version import __version__
 
 #: Beside the song's outputs, while it is being worked on.
@@ -105,7 +105,7 @@ def optimize_file(
         outcome = optimize_source(source, codec, starts, settings=settings, journal=journal, progress=progress)
         start = starts[0].cpu()
         audio, tokens = _named(stem, ".optimized.wav"), _named(stem, TOKEN_SUFFIX)
-        tokens.unlink(missing_ok=True)  # those of before do not belong to the sound that is written now
+        _make_room(tokens, info_path(tokens), audio, _named(stem, ".start.wav"), journal.path)
         kept: list[Tensor] = []
         wanted = round(excerpt_seconds * codec.config.sample_rate) if show is not None else 0
         with ExitStack() as stack:
@@ -203,6 +203,16 @@ def _journal_key(
     for tokens in starts:
         digest.update(tokens.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _make_room(tokens: Path, *others: Path) -> None:
+    """Remove tokens of before, which do not belong to the sound that is written now, and what a killed run left."""
+    try:
+        tokens.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot replace {tokens}: {error.strerror or error}") from error
+    for path in (tokens, *others):
+        remove_leftovers(path)
 
 
 def _named(stem: Path, suffix: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from heartopt.errors import OutputError
 from heartopt.files import atomic_path
 
 
@@ -57,11 +59,12 @@ class Journal:
         try:
             with safe_open(self.path, framework="pt") as file:
                 record = json.loads(file.metadata()["done"])
-                if record["key"] != self.key:
+                codes, past = file.get_tensor("codes"), file.get_tensor("past")
+                if record["key"] != self.key or record["checksum"] != _checksum(codes, past):
                     return None
                 return Done(
-                    codes=file.get_tensor("codes"),
-                    past=file.get_tensor("past"),
+                    codes=codes,
+                    past=past,
                     steps=record["steps"],
                     windows=tuple(WindowReport(**window) for window in record["windows"]),
                     curves=tuple(WindowCurve(tuple(c["objective"]), tuple(c["loss"])) for c in record["curves"]),
@@ -72,17 +75,26 @@ class Journal:
 
     def write(self, done: Done) -> None:
         """Replace the file. Raises OutputError."""
+        tensors = {"codes": done.codes.cpu().contiguous(), "past": done.past.cpu().contiguous()}
         record = {
             "key": self.key,
+            "checksum": _checksum(**tensors),
             "steps": done.steps,
             "windows": [asdict(window) for window in done.windows],
             "curves": [asdict(curve) for curve in done.curves],
             "notes": done.notes,
         }
-        tensors = {"codes": done.codes.cpu().contiguous(), "past": done.past.cpu().contiguous()}
         with atomic_path(self.path) as temporary:
-            save_file(tensors, temporary, metadata={"done": json.dumps(record)})
+            try:
+                save_file(tensors, temporary, metadata={"done": json.dumps(record)})
+            except SafetensorError as error:  # which it makes of a full disk too
+                raise OutputError(f"cannot write {self.path}: {error}") from error
 
     def remove(self) -> None:
         """The song is finished."""
         self.path.unlink(missing_ok=True)
+
+
+def _checksum(codes: Tensor, past: Tensor) -> str:
+    """Of both tensors' bytes: going on from damaged ones would give a song of nobody's."""
+    return hashlib.sha256(codes.numpy().tobytes() + past.numpy().tobytes()).hexdigest()

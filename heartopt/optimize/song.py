@@ -284,7 +284,7 @@ def _affordable_steps(
     step = 0.0
     phases = settings.phases if settings.steps else (("flow", 1),)
     for objective, count in phases:
-        trial = replace(settings, objective=objective, steps=PROBE_STEPS, budget=None)
+        trial = replace(settings, objective=objective, steps=PROBE_STEPS, patience=None, budget=None)
         ticks = [time.perf_counter() for _ in fit_windows(Windows(codec, (target,), (0,)), [e], trial)]
         step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
     compared = time.perf_counter()

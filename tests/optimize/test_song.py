@@ -206,6 +206,23 @@ def test_the_better_start_is_the_one_that_is_fitted(codec, song, monkeypatch):
         assert torch.equal(seen.pop(), codec.flow_matching.code_sum(better[None])[0])
 
 
+def test_starts_are_compared_behind_what_was_kept_before_them(codec, song, monkeypatch):
+    seen, real = [], song_module.choose
+
+    def choose(codec, target, window, **told):
+        found = real(codec, target, window, **told)
+        seen.append((window.index, len(told["candidates"]), told["past"], found.past))
+        return found
+
+    monkeypatch.setattr(song_module, "choose", choose)
+    optimize_source(song.source, codec, [song.codes, song.codes.flip(0)], settings=told(steps=1))
+    # Each window's starts, then these and what was found from the better one.
+    assert [(window, count) for window, count, *_ in seen] == [(0, 2), (0, 4), (1, 2), (1, 4)]
+    assert seen[0][2] is seen[1][2] is None
+    assert torch.equal(seen[2][2], seen[1][3])
+    assert torch.equal(seen[3][2], seen[1][3])
+
+
 def test_with_more_starts_it_is_never_worse_than_the_first(codec, song):
     others = [torch.randint(0, 128, (4, 9), generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
     alone = optimize_source(song.source, codec, song.codes, settings=told(steps=0))
