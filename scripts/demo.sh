@@ -10,7 +10,7 @@ heartopt=$1 song=$2 folder=$3
     exit 1
 }
 name=$(basename "${song%.*}")
-echo "heartopt optimize $song -o $folder --keep-start --overwrite   (about a minute and a half on two cores)"
+echo "heartopt optimize $song -o $folder --keep-start --overwrite   (about two minutes on two cores)"
 "$heartopt" optimize "$song" -o "$folder" --keep-start --overwrite
 cat <<END
 
