@@ -89,7 +89,7 @@ def _descend(
         ]
         skipped = 0 if all(kept) else skipped + 1
         if skipped:
-            note = "the gradient was not finite: a step was skipped"
+            note = note or "the gradient was not finite: a step was skipped"
         if skipped == MOST_SKIPPED:
             named = ", ".join(str(number + 1) for number, good in zip(windows.numbers, kept, strict=True) if not good)
             raise HeartoptError(
@@ -97,7 +97,7 @@ def _descend(
             )
         if all(kept):  # else all wait: the optimizer's averages are theirs together
             optimizer.step()
-        schedule.step()
+            schedule.step()
         average = torch.lerp(e.detach(), average, settings.averaging)
         losses = tuple(loss if good else math.nan for loss, good in zip(found.losses, kept, strict=True))
         stfts = found.stfts

@@ -121,7 +121,7 @@ class OptimizeSettings:
     ode: OdeSettings = field(default_factory=OdeSettings)
     quantizer: str = "straight-through"
     top_k: int = 32
-    temperature: tuple[float, float] = (0.1, 0.001)
+    temperature: tuple[float, float] = (3.0, 0.3)
     start: str = "tokens"
     adaptive: bool = True
     averaging: float = 0.0

@@ -279,7 +279,8 @@ def _affordable_steps(
     window: Window = next(plan.windows(codes.shape[-1]))
     target = window_target(codec, source, window, codes)
     if is_silent(target.audio):  # it would be passed over, and others are not
-        target = replace(target, audio=torch.rand_like(target.audio) - 0.5)
+        noise = torch.randn(target.audio.shape, generator=keyed_generator("probe"))
+        target = replace(target, audio=noise.to(target.audio.device))
     e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
     step = 0.0
     phases = settings.phases if settings.steps else (("flow", 1),)

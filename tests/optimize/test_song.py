@@ -432,7 +432,7 @@ def test_a_larger_budget_pays_for_more_steps(codec, song):
 
 
 def test_a_budgets_steps_are_kept_where_it_goes_on(codec, song, journal):
-    settings = told(budget=1.0)
+    settings = told(budget=0.5)
     first = optimize_steps(song.source, codec, song.codes, settings, journal=journal)
     steps = next(first).steps
     stopped_after(first, 1)
