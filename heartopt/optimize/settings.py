@@ -173,7 +173,7 @@ class OptimizeSettings:
 #: What ``--preset`` sets.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "draft": {"objective": "flow", "steps": 40},
-    "standard": {"objective": "hybrid", "steps": 40},
+    "standard": {},  # the defaults above
     "best": {"objective": "hybrid", "steps": 64, "flow_share": 0.25, "select_seeds": 4},
 }
 

@@ -1,3 +1,6 @@
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +86,19 @@ def cases(codec: HeartCodec, plan: WindowPlan, long_song: Song) -> list[Case]:
         free = window.real - window.context
         found.append(Case(window, target, torch.randn(free, codec.config.codebook_dim, generator=generator)))
     return found
+
+
+@pytest.fixture
+def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """The kernel refuses to make any file larger than so many bytes, as it does where the disk is full."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

@@ -5,10 +5,8 @@ import multiprocessing
 import os
 import random
 import re
-import resource
 import signal
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -444,17 +442,6 @@ def test_killed_late_it_leaves_no_half_written_file_for_ever(run, song, path, ou
 # --- a full disk ---
 
 
-@contextmanager
-def files_of_at_most(size):
-    """The kernel refuses to make any file larger, as it does where the disk is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
 def test_a_full_disk_is_one_error_and_loses_nothing(run, path, out, monkeypatch, whole, writes):
     """Full from any file on: the journal at first and after both windows, the sound, the JSON, the tokens."""
@@ -479,7 +466,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing(run, path, out, monkeypatch,
     assert torch.equal(tokens_of(report).tokens, whole)
 
 
-def test_a_disk_that_the_sound_does_not_fit_on(run, path, out, whole):
+def test_a_disk_that_the_sound_does_not_fit_on(run, path, out, whole, files_of_at_most):
     """The kernel itself refuses: after the journals, in the middle of the sound."""
     with files_of_at_most(100_000), pytest.raises(OutputError, match=r"cannot write .*song\.optimized\.wav"):
         run(path, out / "song")
@@ -489,7 +476,7 @@ def test_a_disk_that_the_sound_does_not_fit_on(run, path, out, whole):
     assert torch.equal(tokens_of(report).tokens, whole)
 
 
-def test_a_disk_that_the_journal_does_not_fit_on(run, path, out, whole):
+def test_a_disk_that_the_journal_does_not_fit_on(run, path, out, whole, files_of_at_most):
     with files_of_at_most(2_000), pytest.raises(OutputError, match=rf"cannot write .*song{JOURNAL_SUFFIX}"):
         run(path, out / "song")
     assert all(name == f"song{JOURNAL_SUFFIX}" for name in names(out))

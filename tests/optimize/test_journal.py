@@ -1,8 +1,6 @@
 import json
 import math
 import re
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -116,18 +114,7 @@ def test_it_is_removed_at_the_end(tmp_path):
     journal.remove()
 
 
-@contextmanager
-def files_of_at_most(size):
-    """The kernel refuses to make any file larger, as it does where the disk is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_where_the_disk_is_full_it_is_one_error_and_the_last_one_stays(tmp_path):
+def test_where_the_disk_is_full_it_is_one_error_and_the_last_one_stays(tmp_path, files_of_at_most):
     journal = Journal(tmp_path / "j", "key")
     journal.write(done())
     with files_of_at_most(200_000), pytest.raises(OutputError, match=re.escape(f"cannot write {journal.path}: ")):
