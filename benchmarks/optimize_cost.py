@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heartopt.codec import HeartCodecConfig
+from heartopt.codec.cost import LOSS_BYTES, WIDTHS
 from heartopt.codec.cost_flow import estimator_cost
 from heartopt.codec.cost_parts import stored_values
 from heartopt.codec.cost_scalar import (
@@ -32,9 +33,9 @@ from heartopt.optimize.window import BLENDS
 
 WINDOW = 29.76  # seconds
 CONTEXT = 1.8  # seconds before a sample that the waveform decoder's result depends on
-BFLOAT16 = 2
-#: What the STFT and mel losses keep, bytes a sample of a channel; a device's own needs, and what no gradient keeps.
-LOSS_BYTES, SPARE = 222, 1.0 * 2**30
+BFLOAT16 = WIDTHS["bfloat16"]
+#: Bytes of a device's own needs, and of what no gradient keeps.
+SPARE = 1.0 * 2**30
 #: Memory in GiB, and TFLOP/s really done: by the transformer in bfloat16, by the waveform coder in TF32.
 GPUS = {
     "8 GB (RTX 3070, say)": (8, 20.0, 10.0),
