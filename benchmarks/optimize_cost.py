@@ -29,7 +29,7 @@ from heartopt.codec.cost_scalar import (
 from heartopt.files import write_text
 from heartopt.optimize import PRESETS, OptimizeSettings
 from heartopt.optimize.phases import SHORTEST_PIECE
-from heartopt.optimize.window import BLENDS
+from heartopt.optimize.window import blend_shares
 
 WINDOW = 29.76  # seconds
 CONTEXT = 1.8  # seconds before a sample that the waveform decoder's result depends on
@@ -99,7 +99,7 @@ class Window:
         work = self.encode
         for objective, count in self.settings.phases:
             work += self.step(objective, piece) * count
-        decodings = (1 + len(BLENDS)) * self.settings.select_seeds + 2 * self.settings.judge_seeds
+        decodings = (1 + len(blend_shares(self.settings))) * self.settings.select_seeds + 2 * self.settings.judge_seeds
         return work + self.decoded() * decodings
 
     def flow_bytes(self, draws: int) -> float:

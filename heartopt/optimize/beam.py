@@ -12,67 +12,57 @@ MOST_DISTANCES = 2**24  # float32 values at once: 64 MB
 
 
 @torch.no_grad()
-def beam_codes(codebooks: Tensor, e: Tensor, *, width: int, metric: Tensor | None = None) -> Tensor:
-    """Pre-quantization vectors ``e`` ``[F, d]`` -> codes ``[K, F]`` int64 of low Σ_i m_i (e_i − Σ_k c_k,i)².
+def beam_codes(codebooks: Tensor, e: Tensor, *, width: int) -> Tensor:
+    """Pre-quantization vectors ``e`` ``[F, d]`` -> codes ``[K, F]`` int64 of low ‖e − Σ_k c_k‖².
 
     Beam search over the residual levels (arXiv 2509.19186): each level extends every kept partial sum by every code,
-    and the ``width`` nearest sums a frame go on. No frame ends with more error than greedily (``width`` 1), which
-    is `nearest_codes` where there is no ``metric``.
+    and the ``width`` nearest sums a frame go on. No frame ends with more error than greedily (``width`` 1:
+    `nearest_codes`).
 
     Args:
         codebooks: ``[K, V, d]``.
         width: partial sums kept a frame; time grows with it, memory does not.
-        metric: weights m ≥ 0, ``[d]`` or ``[F, d]``; default: all 1.
 
     Raises:
-        ConfigError: a width below 1, or weights that are negative or of another shape.
+        ConfigError: a width below 1.
     """
     if width < 1:
         raise ConfigError(f"width is {width}: give at least 1")
-    if metric is not None and (tuple(metric.shape) not in {(e.shape[-1],), tuple(e.shape)} or not (metric >= 0).all()):
-        raise ConfigError(
-            f"metric of shape {list(metric.shape)}: give weights of 0 or more, [{e.shape[-1]}] or {list(e.shape)}"
-        )
     codebooks, e = codebooks.float(), e.float()
-    weights = (e.new_ones(e.shape[-1]) if metric is None else metric.to(e)).expand_as(e)
     chunk = max(1, MOST_DISTANCES // (width * codebooks.shape[1]))
     parts = []
-    for vectors, weight in zip(e.split(chunk), weights.split(chunk), strict=True):
-        if metric is None:
-            # The same function as everywhere, not only the same formula: equal distances are resolved alike.
-            codes = nearest_codes(codebooks, vectors[None]).codes[0]
-        else:
-            codes = _search(codebooks, vectors, weight, width=1)
+    for vectors in e.split(chunk):
+        # The same function as everywhere, not only the same formula: equal distances are resolved alike.
+        codes = nearest_codes(codebooks, vectors[None]).codes[0]
         if width > 1:
             # The greedy path may leave the beam half-way and yet end nearer.
-            wide = _search(codebooks, vectors, weight, width=width)
-            nearer = _error(codebooks, wide, vectors, weight) < _error(codebooks, codes, vectors, weight)
+            wide = _search(codebooks, vectors, width=width)
+            nearer = _error(codebooks, wide, vectors) < _error(codebooks, codes, vectors)
             codes = torch.where(nearer, wide, codes)
         parts.append(codes)
     return torch.cat(parts, dim=-1)
 
 
-def _search(codebooks: Tensor, e: Tensor, weights: Tensor, *, width: int) -> Tensor:
-    """Codes ``[K, n]`` of the best of ``width`` paths for ``e`` and ``weights``, both ``[n, d]``."""
+def _search(codebooks: Tensor, e: Tensor, *, width: int) -> Tensor:
+    """Codes ``[K, n]`` of the best of ``width`` paths for ``e`` ``[n, d]``."""
     row = torch.arange(e.shape[0], device=e.device)[:, None]
     left = e[:, None]  # what each path leaves: [n, paths, d]
     paths = row.new_empty(e.shape[0], 1, 0)  # [n, paths, levels so far]
-    weights = weights[:, None]
     for codebook in codebooks:
         size = codebook.shape[0]
-        # Σ m (r − c)² as Σ m r² − 2 Σ m r c + Σ m c². Taken from the residual each time, not summed up over the
+        # ‖r − c‖² as ‖r‖² − 2 r·c + ‖c‖². Taken from the residual each time, not summed up over the
         # levels: late errors are far smaller than early ones.
-        distance = (weights * left) @ codebook.T
-        distance.mul_(-2).add_(weights @ codebook.square().T).add_((weights * left.square()).sum(-1, keepdim=True))
+        distance = left @ codebook.T
+        distance.mul_(-2).add_(codebook.square().sum(-1)).add_(left.square().sum(-1, keepdim=True))
         distance = distance.flatten(1)
         best = distance.topk(min(width, distance.shape[1]), largest=False).indices
         parent, code = best // size, best % size
         left = left[row, parent] - codebook[code]
         paths = torch.cat((paths[row, parent], code[..., None]), dim=-1)
-    nearest = (weights * left.square()).sum(-1).argmin(-1, keepdim=True)
+    nearest = left.square().sum(-1).argmin(-1, keepdim=True)
     return paths[row, nearest][:, 0].T
 
 
-def _error(codebooks: Tensor, codes: Tensor, e: Tensor, weights: Tensor) -> Tensor:
-    """Weighted squared error ``[n]`` of codes ``[K, n]``."""
-    return (weights * (e - code_vectors(codebooks, codes[None]).sum(1)[0]).square()).sum(-1)
+def _error(codebooks: Tensor, codes: Tensor, e: Tensor) -> Tensor:
+    """Squared error ``[n]`` of codes ``[K, n]``."""
+    return (e - code_vectors(codebooks, codes[None]).sum(1)[0]).square().sum(-1)

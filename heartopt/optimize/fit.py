@@ -12,6 +12,7 @@ from torch import Tensor
 
 from heartopt.errors import HeartoptError, is_out_of_memory
 from heartopt.losses import is_silent
+from heartopt.optimize.memory import SMALLER
 from heartopt.optimize.objective import decode_windows, sound_terms
 from heartopt.optimize.phases import PHASES, Phase, Slope, Windows
 from heartopt.optimize.quantize import pass_through
@@ -119,7 +120,7 @@ def _slope(phase: Phase, vectors: Tensor) -> tuple[Slope, str | None]:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not phase.halve():
                 raise
-            note = "out of memory: going on with a smaller batch"
+            note = SMALLER
         if vectors.device.type == "cuda":
             torch.cuda.empty_cache()
 

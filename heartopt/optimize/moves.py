@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from heartopt.codec.quantizer import code_vectors
 from heartopt.errors import ConfigError, HeartoptError
+from heartopt.optimize.memory import in_parts
 
 MOST_GAINS = 2**24  # float32 values at once: 64 MB
 
@@ -124,7 +125,7 @@ def coordinate_moves(
 @torch.no_grad()
 def _losses(score: Score, candidates: Tensor, batch: int) -> Tensor:
     """Local losses ``[N, F]`` of candidates ``[N, K, F]``, at most ``batch`` of them at a time."""
-    return torch.cat([score(part).float() for part in candidates.split(batch)])
+    return torch.cat([in_parts(lambda own: score(own).float(), part) for part in candidates.split(batch)])
 
 
 def _curvature(gradient: Gradient, codebooks: Tensor, codes: Tensor, slope: Tensor, free: Tensor) -> float:

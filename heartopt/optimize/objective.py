@@ -10,10 +10,10 @@ from torch import Tensor
 
 from heartopt.codec.flow import FlowMatching
 from heartopt.codec.model import HeartCodec
+from heartopt.codec.solver import solve
 from heartopt.losses import LOSSES
 from heartopt.optimize.listening import decode_pieces
 from heartopt.optimize.settings import OdeSettings
-from heartopt.optimize.solver import solve
 
 
 @dataclass(frozen=True)

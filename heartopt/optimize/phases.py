@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from heartopt.codec.model import HeartCodec
+from heartopt.codec.solver import draw_picks
 from heartopt.losses import is_silent
 from heartopt.optimize.objective import WindowTarget, decode_windows, flow_losses, sound_terms, term_weights
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.solver import draw_picks
 from heartopt.optimize.times import TimeSampler, draw_noise
 from heartopt.seeding import keyed_generator
 

@@ -26,7 +26,7 @@ from heartopt.optimize.phases import Windows
 from heartopt.optimize.quantize import first_vectors
 from heartopt.optimize.scores import move_codes
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.window import BLENDS, Choice, blends, choose, window_target
+from heartopt.optimize.window import Choice, blend_shares, blends, choose, window_target
 from heartopt.projection import EncoderProjection, tokenize_source
 from heartopt.seeding import keyed_generator
 
@@ -186,7 +186,7 @@ def refine_windows(
     choices = []
     for window, frames, target, first, last in zip(group, spans, targets, firsts, fitted, strict=True):
         begun = [_with_frames(codes, tokens, frames) for tokens in starts]
-        candidates = [*begun, *blends(codec, codes, frames, first, last, beam=settings.beam)]
+        candidates = [*begun, *blends(codec, codes, frames, first, last, settings)]
         compare = partial(choose, codec, target, window, past=past, overlap=overlap, settings=settings)
         choice = compare(candidates=candidates)
         if settings.moves:
@@ -289,7 +289,7 @@ def _affordable_steps(
         ticks = [time.perf_counter() for _ in fit_windows(Windows(codec, (target,), (0,)), [e], trial)]
         step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
     compared = time.perf_counter()
-    count = len(starts) + len(BLENDS)
+    count = len(starts) + len(blend_shares(settings))
     choose(codec, target, window, candidates=[codes] * count, past=None, overlap=plan.overlap, settings=settings)
     ended = time.perf_counter()
     decoding = (ended - compared) / (count * settings.select_seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,12 +15,10 @@ from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window
 from heartopt.losses import stft_loss
 from heartopt.optimize.beam import beam_codes
+from heartopt.optimize.memory import in_parts
 from heartopt.optimize.objective import WindowTarget, listen
 from heartopt.optimize.settings import OptimizeSettings
 from heartopt.seeding import keyed_generator
-
-# Candidates of a window: these shares of the way from the start to the fitted vectors.
-BLENDS = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,28 @@ def _filling(codec: HeartCodec, source: AudioSource, window: Window, frames: int
     return head.repeat(repeats, 1)[: missing * LATENTS_PER_CODE]
 
 
+def blend_shares(settings: OptimizeSettings) -> tuple[float, ...]:
+    """Which shares of the way from the first vectors to the fitted ones become candidates.
+
+    The gradient is noisy: where the whole way from good tokens goes too far, a part of it may still be better. From
+    elsewhere the first vectors are no place to stay near.
+    """
+    return (0.5, 1.0) if settings.start == "tokens" else (1.0,)
+
+
 @torch.inference_mode(mode=False)
 def blends(
-    codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor, *, beam: int = 1
+    codec: HeartCodec, codes: Tensor, frames: slice, start: Tensor, fitted: Tensor, settings: OptimizeSettings
 ) -> list[Tensor]:
     """Whole-song codes ``[K, F]`` with ``frames`` quantized from points on the way from ``start`` to ``fitted``.
 
-    Both ``[f, d]``. The gradient is noisy: where the whole way goes too far, a part of it may still be better.
-    ``beam``: width of the search over levels.
+    Both ``[f, d]``; the points are those of `blend_shares`.
     """
     candidates = []
-    for share in BLENDS:
+    for share in blend_shares(settings):
         blended = codes.clone()
-        blended[:, frames] = beam_codes(codec.flow_matching.codebooks, torch.lerp(start, fitted, share), width=beam)
+        point = torch.lerp(start, fitted, share)
+        blended[:, frames] = beam_codes(codec.flow_matching.codebooks, point, width=settings.beam)
         candidates.append(blended)
     return candidates
 
@@ -108,19 +116,19 @@ def choose(
     seeds, length, count = settings.select_seeds, window.codes * LATENTS_PER_CODE, len(candidates)
     generators = [keyed_generator(settings.seed, "select", number, window.index) for number in range(seeds)]
     noise = torch.stack([torch.randn(length, codec.config.out_channels, generator=drawn) for drawn in generators])
-    latents = torch.cat(
-        [
-            codec.window_latents(
-                candidate.expand(seeds, -1, -1),
-                window,
-                noise=noise,
-                context=past,
-                num_steps=settings.num_steps,
-                guidance_scale=settings.guidance_scale,
-            )
-            for candidate in candidates
-        ]
-    )
+
+    def decode(candidate: Tensor, part: Tensor) -> Tensor:
+        """Latents ``[s, L, C]`` under the seeds ``part`` ``[s]``."""
+        return codec.window_latents(
+            candidate.expand(len(part), -1, -1),
+            window,
+            noise=noise[part],
+            context=None if past is None else past[part.to(past.device)],
+            num_steps=settings.num_steps,
+            guidance_scale=settings.guidance_scale,
+        )
+
+    latents = torch.cat([in_parts(partial(decode, candidate), torch.arange(seeds)) for candidate in candidates])
     piece = settings.ode.piece_seconds
     losses = [stft_loss(listen(codec, item[None], target, piece_seconds=piece), target.audio) for item in latents]
     scores = torch.stack(losses).unflatten(0, (count, seeds)).mean(1).tolist()

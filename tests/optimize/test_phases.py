@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from heartopt.codec.solver import draw_picks
 from heartopt.optimize import FlowSettings, OdeSettings, OptimizeSettings
 from heartopt.optimize.objective import decode_windows, flow_losses, sound_terms
 from heartopt.optimize.phases import PHASES, SHORTEST_PIECE, FlowPhase, OdePhase, Windows
-from heartopt.optimize.solver import draw_picks
 from heartopt.optimize.times import TimeSampler, draw_noise
 from heartopt.seeding import keyed_generator
 

@@ -9,7 +9,7 @@ from heartopt.codec.windows import WindowPlan
 from heartopt.losses import stft_loss
 from heartopt.optimize import OptimizeSettings
 from heartopt.optimize.beam import beam_codes
-from heartopt.optimize.window import BLENDS, blends, choose, window_target
+from heartopt.optimize.window import blend_shares, blends, choose, window_target
 from heartopt.seeding import keyed_generator
 
 SETTINGS = OptimizeSettings(num_steps=2, select_seeds=2, seed=3)
@@ -124,23 +124,47 @@ def test_a_candidate_whose_sound_is_not_a_number_is_not_kept(codec, cases, candi
 def test_candidates_lie_on_the_way_from_start_to_fit_and_leave_other_frames_alone(codec, long_song):
     start = codec.flow_matching.code_sum(long_song.codes[None, :, 4:9])[0]
     fitted = start + torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    found = blends(codec, long_song.codes, slice(4, 9), start, fitted)
-    assert len(found) == len(BLENDS)
+    settings = OptimizeSettings()
+    found = blends(codec, long_song.codes, slice(4, 9), start, fitted, settings)
+    assert len(found) == len(blend_shares(settings)) > 1
     assert torch.equal(found[-1][:, 4:9], codec.flow_matching.quantize(fitted[None]).codes[0])
     distances = [float((codec.flow_matching.code_sum(c[None, :, 4:9])[0] - fitted).norm()) for c in found]
     assert distances == sorted(distances, reverse=True)
-    for share, candidate in zip(BLENDS, found, strict=True):
+    for share, candidate in zip(blend_shares(settings), found, strict=True):
         between = start + share * (fitted - start)
         assert torch.equal(candidate[:, 4:9], codec.flow_matching.quantize(between[None]).codes[0])
         assert torch.equal(candidate[:, :4], long_song.codes[:, :4])
         assert torch.equal(candidate[:, 9:], long_song.codes[:, 9:])
 
 
+@pytest.mark.parametrize("start", ["zero", "random"])
+def test_from_elsewhere_only_the_whole_way_is_a_candidate(start):
+    assert blend_shares(OptimizeSettings(start=start)) == (1.0,)
+
+
+def test_where_memory_runs_out_the_seeds_are_decoded_apart(codec, cases, long_song, monkeypatch):
+    other = long_song.codes.flip(1)
+    whole = chosen(codec, cases[0], [long_song.codes, other])
+    decode, sizes = codec.window_latents, []
+
+    def limited(codes, window, **rest):
+        sizes.append(len(codes))
+        if len(codes) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(codes, window, **rest)
+
+    monkeypatch.setattr(codec, "window_latents", limited)
+    apart = chosen(codec, cases[0], [long_song.codes, other])
+    assert 1 in sizes and torch.equal(apart.codes, whole.codes)
+    assert apart.scores == pytest.approx(whole.scores, rel=1e-4)
+    assert_close(apart.past, whole.past, rtol=1e-4, atol=1e-5)
+
+
 def test_a_beam_searches_candidates_that_are_nearer(codec, long_song):
     start = codec.flow_matching.code_sum(long_song.codes[None])[0]
     fitted = start + torch.randn(13, 8, generator=torch.Generator().manual_seed(0))
-    *_, greedy = blends(codec, long_song.codes, slice(0, 13), start, fitted)
-    *_, wide = blends(codec, long_song.codes, slice(0, 13), start, fitted, beam=8)
+    *_, greedy = blends(codec, long_song.codes, slice(0, 13), start, fitted, OptimizeSettings())
+    *_, wide = blends(codec, long_song.codes, slice(0, 13), start, fitted, OptimizeSettings(beam=8))
     assert torch.equal(wide, beam_codes(codec.flow_matching.codebooks, fitted, width=8))
     errors = [(codec.flow_matching.code_sum(codes[None])[0] - fitted).square().sum() for codes in (greedy, wide)]
     assert errors[1] < errors[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from heartopt.codec.flow import FlowMatching
-from heartopt.optimize.solver import draw_picks, solve
+from heartopt.codec.solver import draw_picks, solve
 
 STEPS = 4
 LENGTH = 12
@@ -192,3 +192,22 @@ def test_the_same_seed_picks_the_same():
         for generator in (torch.Generator().manual_seed(seed) for seed in (1, 1, 2))
     )
     assert one == two != other
+
+
+def test_with_checkpointing_only_one_step_is_kept_for_the_way_back(codec):
+    """The number of values kept by autograd hardly grows with the steps."""
+    case = make_case(codec, 0, 1.0)
+
+    def kept(steps):
+        sizes = []
+
+        def pack(tensor):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            case.solve([], steps=steps, checkpointing=True)
+        return sum(sizes)
+
+    latents = case.noise.numel()
+    assert kept(8) <= kept(1) + 7 * 4 * latents
