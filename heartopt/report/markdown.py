@@ -29,15 +29,15 @@ def markdown(evaluation: Evaluation, *, command: str | None = None) -> str:
     """The report: command, settings, summary, tiers and controls, differences, levels, every file, failures."""
     tables = [difference_table(evaluation), level_table(evaluation), file_table(evaluation)]
     parts = [
-        f"# Evaluation: {_escape(evaluation.suite)}",
+        f"# Evaluation: {escape(evaluation.suite)}",
         "Written by `heartopt evaluate`: regenerate it, do not edit it.",
         *([f"```sh\n{command}\n```"] if command else []),
         "## Summary",
-        _table(summary_table(evaluation)),
+        markdown_table(summary_table(evaluation)),
         _NOTES,
         "## Tiers",
         _tiers(evaluation),
-        *(f"## {_escape(table.title)}\n\n{_table(table)}" for table in tables if table is not None and table.rows),
+        *(f"## {escape(table.title)}\n\n{markdown_table(table)}" for table in tables if table is not None and table.rows),
         *_failures(evaluation),
         "## Settings",
         _settings(evaluation.settings),
@@ -45,8 +45,9 @@ def markdown(evaluation: Evaluation, *, command: str | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: TextTable) -> str:
-    lines = ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in (table.headings, *table.rows)]
+def markdown_table(table: TextTable) -> str:
+    """A table of GitHub's Markdown, its first column to the left and all others to the right."""
+    lines = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in (table.headings, *table.rows)]
     return "\n".join([lines[0], "|---" + "|---:" * (len(table.headings) - 1) + "|", *lines[1:]])
 
 
@@ -63,14 +64,14 @@ def _failures(evaluation: Evaluation) -> list[str]:
     if not evaluation.failed:
         return []
     lines = [
-        f"- {_escape(entry.file)}{f' ({entry.system})' if entry.system else ''}: {_escape(entry.error)}"
+        f"- {escape(entry.file)}{f' ({entry.system})' if entry.system else ''}: {escape(entry.error)}"
         for entry in evaluation.failed
     ]
     return ["## Failed", "\n".join(lines)]
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    lines = [f"| {key} | {_escape(_value(value))} |" for key, value in settings.items()]
+    lines = [f"| {key} | {escape(_value(value))} |" for key, value in settings.items()]
     return "\n".join(["| setting | value |", "|---|---|", *lines])
 
 
@@ -78,7 +79,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Text that Markdown and HTML leave as it is, also in a table's cell and for a hostile file name."""
     for sign in ("\\", "`", "*", "[", "]", "|"):
         text = text.replace(sign, "\\" + sign)
