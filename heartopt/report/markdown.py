@@ -37,7 +37,7 @@ def markdown(evaluation: Evaluation, *, command: str | None = None) -> str:
         _NOTES,
         "## Tiers",
         _tiers(evaluation),
-        *(f"## {escape(table.title)}\n\n{markdown_table(table)}" for table in tables if table is not None and table.rows),
+        *(f"## {escape(found.title)}\n\n{markdown_table(found)}" for found in tables if found and found.rows),
         *_failures(evaluation),
         "## Settings",
         _settings(evaluation.settings),
