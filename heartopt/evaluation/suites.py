@@ -6,6 +6,7 @@ systems: [projection, optimized]     # optional
 seeds: [101, 102]                    # optional
 songs:
   - file: excerpts/nebula.flac       # relative to the YAML
+    name: nebula, beginning          # what rows call it; optional: the file's name. Excerpts of one file need it
     start: 0.0                       # seconds, optional
     seconds: 8.0                     # optional: to the end
     sha256: 0f3a...                  # of the file, optional
@@ -38,6 +39,7 @@ _SUITE_KEYS: Mapping[str, type | tuple[type, ...]] = {
 }
 _SONG_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "file": str,
+    "name": str,
     "start": (int, float),
     "seconds": (int, float),
     "sha256": str,
@@ -98,7 +100,7 @@ def load_suite(path: str | Path) -> Suite:
     """Read a suite's YAML: every file must be there and have its hash.
 
     Raises:
-        ConfigError: unreadable YAML, an unknown or missing key, a value of another type, a repeated file, a
+        ConfigError: unreadable YAML, an unknown or missing key, a value of another type, a repeated name, a
             missing file or one with another hash.
     """
     path = Path(path)
@@ -114,7 +116,7 @@ def load_suite(path: str | Path) -> Suite:
     if not songs:
         raise ConfigError(f"suite {path}: has no songs")
     if len({song.name for song in songs}) < len(songs):
-        raise ConfigError(f"suite {path}: names a file twice")
+        raise ConfigError(f"suite {path}: names a song twice; give excerpts of one file a name each")
     systems, seeds = record.get("systems"), record.get("seeds")
     if seeds is not None and not all(isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"suite {path}: seeds must be whole numbers, not {seeds}")
@@ -139,7 +141,8 @@ def _song(entry: Any, suite: Path) -> Song:
     if start < 0 or (seconds is not None and seconds <= 0):
         raise ConfigError(f"suite {suite}: {entry['file']}: start and seconds must not be negative or empty")
     details = {key: entry[key] for key in ("title", "author", "licence", "sha256", "source") if key in entry}
-    return Song(entry["file"], path, start, None if seconds is None else float(seconds), details)
+    name = entry.get("name", entry["file"])
+    return Song(name, path, start, None if seconds is None else float(seconds), details)
 
 
 def _checked(

@@ -43,6 +43,18 @@ def test_an_excerpt_beyond_the_end_is_refused(songs: Path) -> None:
         Song("a", songs / "a.wav", start=2.0).read()
 
 
+def test_one_file_gives_several_excerpts(songs: Path) -> None:
+    parts = ", ".join(f"{{file: a.wav, name: part {index}, start: 0.{index}, seconds: 0.1}}" for index in (1, 2))
+    (songs / "s.yaml").write_text(f"name: s\nsongs: [{parts}]")
+    suite = load_suite(songs / "s.yaml")
+    assert [(song.name, song.path.name, song.start) for song in suite.songs] == [
+        ("part 1", "a.wav", 0.1),
+        ("part 2", "a.wav", 0.2),
+    ]
+    first, second = (song.read() for song in suite.songs)
+    assert first.shape == second.shape == (2, 4800) and not torch.equal(first, second)
+
+
 def test_files_make_a_suite(songs: Path) -> None:
     suite = files_suite([songs])
     assert [song.name for song in suite.songs] == ["a.wav", "b.flac"]
@@ -71,7 +83,8 @@ SONG = "songs: [{file: a.wav}]"
         ("name: s\nsongs: [{file: a.wav, sha256: 0123}]", "of the wrong type"),
         ("name: s\nsongs: [{file: a.wav, sha256: 'abc'}]", "has SHA-256 .*, not abc"),
         ("name: s\nsongs: [{file: a.wav, seconds: 0}]", "must not be negative or empty"),
-        ("name: s\nsongs: [{file: a.wav}, {file: a.wav}]", "names a file twice"),
+        ("name: s\nsongs: [{file: a.wav}, {file: a.wav}]", "names a song twice; give excerpts of one file a name each"),
+        ("name: s\nsongs: [{file: a.wav}, {file: b.flac, name: a.wav}]", "names a song twice"),
     ],
 )
 def test_damaged_suites_are_refused_in_one_line(text: str, message: str, songs: Path) -> None:
