@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from heartopt.evaluation.statistics import Interval, mean_interval, paired_difference
+from heartopt import metrics as measures
+from heartopt.errors import HeartoptError
+from heartopt.evaluation.statistics import effect_size, mean_interval, paired_difference, signed_rank_p
 from heartopt.evaluation.systems import BASELINE, CONTROLS
 from heartopt.metrics.tiers import TIER_METRIC, tier
 
 Row = Mapping[str, Any]
 
 _NOT_AVERAGED = frozenset({"seconds", "wall_seconds"})
+_WORDS = frozenset({"file", "system", "tier", "note"})
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One system's mean of one metric over files, its 95 % interval; the tier of the mean for `stft`."""
+    """One system's mean of one metric over files and its 95 % interval.
+
+    Attributes:
+        system, metric: whose and of what.
+        mean, low, high: over the `count` files that have a number; NaN where there are none (bounds: fewer than two).
+        tier: of the mean `stft`; None for other metrics.
+        overlaps: for the tier metric of a system: the controls that it is not clearly better than, because their
+            interval overlaps its own or is better. A system with one of these is not to be believed.
+        worst: the file with the worst value; None where no direction is better, or there is no number.
+        count: files with a number.
+    """
 
     system: str
     metric: str
@@ -26,11 +39,17 @@ class Summary:
     low: float
     high: float
     tier: str | None
+    overlaps: tuple[str, ...] = ()
+    worst: str | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over files of a system's metric minus the baseline's on the same file, and its 95 % interval."""
+    """Mean over files of a system's metric minus the `baseline` system's on the same file, and its 95 % interval.
+
+    `files`: how many both have numbers for; `effect`: d_z, see `effect_size`; `p`: see `signed_rank_p`.
+    """
 
     system: str
     baseline: str
@@ -39,6 +58,8 @@ class Difference:
     low: float
     high: float
     files: int
+    effect: float = math.nan
+    p: float = math.nan
 
     @property
     def clear(self) -> bool:
@@ -59,7 +80,14 @@ class Failure:
 class Evaluation:
     """Rows `{"file", "system", metric: value, …}` (numbers, or words such as "not installed") and their sums.
 
-    `settings` says how it was run; JSON types only.
+    Attributes:
+        suite: its name.
+        rows, summary, differences, failed: what was found. A row's `note` says what was done to make its audio fit.
+        settings: how it was run; JSON types only.
+        corpus: one `{"system", quantity: value, …}` a system: codes counted over all files together, and `fad`.
+        songs: one `{"file", "seconds", "sha256", "start", "title", "licence"}` a song that could be read, as known.
+        against: the system that differences are taken from.
+        regressions: what the regression gate found, one record each.
     """
 
     suite: str
@@ -68,6 +96,10 @@ class Evaluation:
     differences: tuple[Difference, ...]
     failed: tuple[Failure, ...]
     settings: Mapping[str, Any]
+    corpus: tuple[Mapping[str, Any], ...] = ()
+    songs: tuple[Mapping[str, Any], ...] = ()
+    against: str = BASELINE
+    regressions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -85,21 +117,48 @@ class Evaluation:
         return next(matches, None)
 
     def to_json(self) -> dict[str, Any]:
-        """`suite`, `rows`, `summary`, `regressions`; then `differences`, `failed`, `settings`. NaN: None."""
+        """Everything, JSON types only: rows first, then what follows from them. NaN: None."""
         record = {
             "suite": self.suite,
             "rows": [dict(row) for row in self.rows],
             "summary": [asdict(entry) for entry in self.summary],
-            "regressions": [],
+            "regressions": [dict(entry) for entry in self.regressions],
             "differences": [asdict(entry) for entry in self.differences],
+            "corpus": [dict(entry) for entry in self.corpus],
+            "songs": [dict(entry) for entry in self.songs],
+            "against": self.against,
             "failed": [asdict(entry) for entry in self.failed],
             "settings": dict(self.settings),
         }
         plain: dict[str, Any] = _without_nan(record)
         return plain
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `to_json` wrote: summary and differences are computed anew from the rows.
 
-_WORDS = ("file", "system", "tier")
+        Raises:
+            HeartoptError: a record without an evaluation's rows.
+        """
+        try:
+            rows = tuple({key: _with_nan(value) for key, value in row.items()} for row in record["rows"])
+            settings, against = dict(record["settings"]), str(record.get("against", BASELINE))
+            seed = int(settings["seed"])
+            return cls(
+                suite=str(record["suite"]),
+                rows=rows,
+                summary=summarize(rows, seed=seed),
+                differences=differences(rows, seed=seed, against=against),
+                failed=tuple(Failure(**entry) for entry in record["failed"]),
+                settings=settings,
+                corpus=_records(record, "corpus"),
+                songs=_records(record, "songs"),
+                against=against,
+                regressions=_records(record, "regressions"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise HeartoptError(f"not an evaluation that heartopt wrote: {type(error).__name__}: {reason}") from error
 
 
 def summarize(rows: Sequence[Row], *, seed: int) -> tuple[Summary, ...]:
@@ -110,40 +169,76 @@ def summarize(rows: Sequence[Row], *, seed: int) -> tuple[Summary, ...]:
         for metric in dict.fromkeys(key for row in own for key in row):
             if metric in _NOT_AVERAGED or metric in _WORDS:
                 continue
-            found = mean_interval([_number(row.get(metric)) for row in own], seed=seed)
+            values = [_number(row.get(metric)) for row in own]
+            found = mean_interval(values, seed=seed)
             word = tier(found.mean) if metric == TIER_METRIC and found.count else None
-            result.append(Summary(system, metric, found.mean, found.low, found.high, word))
-    return tuple(result)
+            worst = _worst(metric, [str(row["file"]) for row in own], values)
+            bounds = (found.mean, found.low, found.high)
+            result.append(Summary(system, metric, *bounds, word, worst=worst, count=found.count))
+    return tuple(_with_overlaps(result))
 
 
-def differences(rows: Sequence[Row], *, seed: int) -> tuple[Difference, ...]:
-    """Systems (no controls) against the projection, metric by metric, over the files that both have."""
+def differences(rows: Sequence[Row], *, seed: int, against: str = BASELINE) -> tuple[Difference, ...]:
+    """Systems (no controls) against one of them, metric by metric, over the files that both have."""
     by_system: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_system.setdefault(row["system"], {})[row["file"]] = row
-    base = by_system.get(BASELINE, {})
+    base = by_system.get(against, {})
     result = []
     for system, own in by_system.items():
         common = [file for file in own if file in base]
-        if system == BASELINE or system in CONTROLS or not common:
+        if system == against or system in CONTROLS or not common:
             continue
         for metric in dict.fromkeys(key for file in common for key in own[file] if key in base[file]):
             if metric in _NOT_AVERAGED or metric in _WORDS:
                 continue
             pair = [[_number(side[file].get(metric)) for file in common] for side in (own, base)]
-            found: Interval = paired_difference(pair[0], pair[1], seed=seed)
+            found = paired_difference(pair[0], pair[1], seed=seed)
             if found.count:
-                entry = Difference(system, BASELINE, metric, found.mean, found.low, found.high, found.count)
-                result.append(entry)
+                bounds = (found.mean, found.low, found.high)
+                apart = [value - other for value, other in zip(*pair, strict=True)]
+                tests = (effect_size(apart), signed_rank_p(apart))
+                result.append(Difference(system, against, metric, *bounds, found.count, *tests))
     return tuple(result)
+
+
+def _worst(metric: str, files: Sequence[str], values: Sequence[float]) -> str | None:
+    """The file with the worst value; the first of equal ones."""
+    known = [(file, value) for file, value in zip(files, values, strict=True) if math.isfinite(value)]
+    quantity = measures.QUANTITIES.get(metric) if hasattr(measures, "QUANTITIES") else None
+    if quantity is None or quantity.better is None or not known:
+        return None
+    worst = known[0]
+    for pair in known[1:]:
+        if quantity.worsening(pair[1], worst[1]) > 0:
+            worst = pair
+    return worst[0]
+
+
+def _with_overlaps(summary: Sequence[Summary]) -> Iterator[Summary]:
+    controls = [entry for entry in summary if entry.metric == TIER_METRIC and entry.system in CONTROLS]
+    for entry in summary:
+        if entry.metric == TIER_METRIC and entry.system not in CONTROLS:
+            # lower is better: clearly better is wholly below; NaN bounds (one file) say nothing
+            found = tuple(control.system for control in controls if entry.high >= control.low)
+            entry = replace(entry, overlaps=found)
+        yield entry
 
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
+def _records(record: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], ...]:
+    return tuple({name: _with_nan(value) for name, value in entry.items()} for entry in record.get(key, ()))
+
+
+def _with_nan(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
 def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]

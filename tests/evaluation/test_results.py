@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from heartopt.errors import HeartoptError
 from heartopt.evaluation.results import Evaluation, Failure, differences, summarize
 
 
@@ -48,8 +49,68 @@ def test_json_has_the_contracts_keys_and_no_nan() -> None:
     record = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     assert list(record)[:4] == ["suite", "rows", "summary", "regressions"]
     assert record["suite"] == "s" and record["regressions"] == []
-    assert set(record["summary"][0]) == {"system", "metric", "mean", "low", "high", "tier"}
+    keys = {"system", "metric", "mean", "low", "high", "tier", "overlaps", "worst", "count"}
+    assert set(record["summary"][0]) == keys
     assert record["rows"][0] == ROWS[0] and record["rows"][4]["pesq_wb"] is None
     assert record["failed"] == [{"file": "c", "system": None, "error": "cannot be read"}]
     assert evaluation.systems == ("projection", "optimized", "silence")
     assert evaluation.metrics == ("stft", "pesq_wb", "seconds", "usage")
+    assert (record["corpus"], record["songs"], record["against"]) == ([], [], "projection")
+
+
+def test_the_report_follows_from_the_rows() -> None:
+    songs, corpus = ({"file": "a", "seconds": 1.0},), ({"system": "projection", "fad": math.nan},)
+    parts = (summarize(ROWS, seed=3), differences(ROWS, seed=3, against="optimized"))
+    made = Evaluation("s", ROWS, *parts, (Failure("c", None, "broken"),), {"seed": 3}, corpus, songs, "optimized")
+    record = json.loads(json.dumps(made.to_json()))
+    forged = {**record, "summary": [], "differences": [{"system": "optimized", "mean": -9}]}
+    read = Evaluation.from_json(forged)
+    assert read.to_json() == record
+    assert math.isnan(read.rows[4]["pesq_wb"]) and read.failed == made.failed and read.against == "optimized"
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"rows": 3}, {"rows": [], "settings": {}}, {"rows": [[]]}, {"rows": [{}], "settings": {"seed": 0}}]
+)
+def test_another_record_is_refused(record: dict[str, Any]) -> None:
+    with pytest.raises(HeartoptError, match="not an evaluation that heartopt wrote"):
+        Evaluation.from_json(record)
+
+
+def test_any_system_can_be_what_others_are_held_against() -> None:
+    found = differences(ROWS, seed=0, against="optimized")
+    assert [(entry.system, entry.baseline, entry.metric) for entry in found] == [("projection", "optimized", "stft")]
+    assert found[0].mean == pytest.approx(0.7)
+    assert found[0].effect == pytest.approx(0.7 / (0.2 * math.sqrt(2))) and found[0].p == 0.5
+
+
+def spread(system: str, *stft: float) -> list[dict[str, Any]]:
+    return [row(f"{index}", system, stft=value) for index, value in enumerate(stft)]
+
+
+def test_systems_that_no_interval_parts_from_a_control_are_flagged() -> None:
+    rows = [
+        *spread("good", 1.0, 1.1, 1.2),
+        *spread("doubtful", 3.0, 3.9, 4.1),
+        *spread("awful", 9.0, 9.1, 9.2),
+        *spread("noise", 4.0, 4.0, 4.0),
+        *spread("silence", 6.0, 6.1, 6.2),
+    ]
+    found = {entry.system: entry.overlaps for entry in summarize(rows, seed=0)}
+    assert found == {
+        "good": (),
+        "doubtful": ("noise",),
+        "awful": ("noise", "silence"),
+        "noise": (),
+        "silence": (),
+    }
+
+
+def test_the_worst_file_is_named_where_a_direction_is_worse() -> None:
+    rows = [
+        row("a", "s", stft=1.0, si_sdr=3.0, shimmer_db=-2.0, usage=0.1),
+        row("b", "s", stft=2.0, si_sdr=-4.0, shimmer_db=1.0, usage=0.2),
+        row("c", "s", stft=math.nan, si_sdr=0.0, shimmer_db=0.0, usage=0.3),
+    ]
+    found = {entry.metric: (entry.worst, entry.count) for entry in summarize(rows, seed=0)}
+    assert found == {"stft": ("b", 2), "si_sdr": ("b", 3), "shimmer_db": ("a", 3), "usage": (None, 3)}
