@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -59,7 +60,8 @@ def render(
     excerpts: Sequence[Excerpt], *, title: str, quantities: Mapping[str, Quantity], about: str, anchor: bool
 ) -> str:
     """The page's text; `excerpts` as `checked` gives them."""
-    records, flacs = [], {}
+    records: list[dict[str, Any]] = []
+    flacs: dict[str, str] = {}
     for number, excerpt in enumerate(excerpts):
         record, found = excerpt_entry(excerpt, number, anchor=anchor)
         records.append(record)

@@ -12,7 +12,7 @@ class Abx {
     this.part.stop.addEventListener("click", () => this.#finish());
     this.part.again.addEventListener("click", () => this.open());
     this.part.save.addEventListener("click", () => save("abx", this.#record()));
-    for (const pad of this.pads) pad.addEventListener("click", () => this.listen(pad.dataset.pad));
+    for (const pad of this.pads) pad.addEventListener("click", () => this.listen(pad.dataset.pad, true));
     for (const select of [this.part.a, this.part.b]) select.addEventListener("change", () => this.#check());
   }
 
@@ -74,14 +74,15 @@ class Abx {
     say(`${this.part.feedback.textContent} Trial ${trials.length + 1} of ${planned}`);
   }
 
-  // Listen to A, B or X.
-  listen(which) {
+  // Let A, B or X through; `play` also where nothing plays.
+  listen(which, play) {
     if (!this.running) return;
     const { index, hidden, trials } = this.test;
     this.heard ||= which === "x";
     this.stage.hear(index[which === "x" ? hidden[trials.length] : which], which.toUpperCase());
     for (const pad of this.pads) pad.setAttribute("aria-pressed", String(pad.dataset.pad === which));
     this.part["is-a"].disabled = this.part["is-b"].disabled = !this.heard;
+    if (play) this.stage.play();
   }
 
   answer(which) {

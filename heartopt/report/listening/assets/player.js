@@ -42,6 +42,7 @@ class Player {
       if (this.ready === ready) this.buffers = found;
     });
     this.ready = ready;
+    ready.catch(() => {}); // told when somebody wants to play
     this.changed();
   }
 

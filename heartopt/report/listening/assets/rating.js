@@ -10,7 +10,7 @@ class Rating {
     this.part = parts("rate", ["setup", "run", "result", "anchor", "start", "reference", "list", "finish", "stop",
       "missing", "found", "save", "again", "progress", "note"]);
     this.part.start.addEventListener("click", () => this.#start());
-    this.part.reference.addEventListener("click", () => this.listen(-1));
+    this.part.reference.addEventListener("click", () => this.listen(-1, true));
     this.part.finish.addEventListener("click", () => this.#finish());
     this.part.stop.addEventListener("click", () => this.open());
     this.part.again.addEventListener("click", () => this.open());
@@ -56,7 +56,7 @@ class Rating {
     const [button, slider, output] = ["button", "input", "output"].map((tag) => row.querySelector(tag));
     button.textContent = stimulus.label;
     button.setAttribute("aria-label", `Play sound ${stimulus.label}`);
-    button.addEventListener("click", () => this.listen(place));
+    button.addEventListener("click", () => this.listen(place, true));
     slider.setAttribute("aria-label", `Rating of sound ${stimulus.label}`);
     slider.setAttribute("aria-valuetext", "not rated");
     const rate = () => {
@@ -75,8 +75,8 @@ class Rating {
     return row;
   }
 
-  // Listen to a sound by its place in the list; -1 is the open reference.
-  listen(place) {
+  // Let a sound through by its place in the list, -1 for the open reference; `play` also where nothing plays.
+  listen(place, play) {
     if (!this.running || place >= this.stimuli.length) return;
     const stimulus = this.stimuli[place];
     this.stage.hear(stimulus ? stimulus.index : 0, stimulus ? `Sound ${stimulus.label}` : "Reference");
@@ -84,6 +84,7 @@ class Rating {
     [...this.part.list.children].forEach((row, index) => {
       row.querySelector("button").setAttribute("aria-pressed", String(index === place));
     });
+    if (play) this.stage.play();
   }
 
   #count() {

@@ -25,7 +25,7 @@ class Stage {
     this.mode = "compare";
     this.matched = true;
     this.difference = false;
-    this.part = parts("stage", ["shown", "play", "repeat", "start", "end", "clear", "match", "difference", "tier"]);
+    this.part = parts("stage", ["shown", "play", "repeat", "start", "end", "clear", "match", "difference", "error"]);
     this.player = new Player(page.rate, () => this.refresh());
     this.screen = new Screen(this.player);
     this.abx = new Abx(this);
@@ -83,16 +83,26 @@ class Stage {
   }
 
   filterRows() {
-    const only = document.getElementById("table-only");
+    const only = Boolean(document.getElementById("table-only")?.checked);
+    document.getElementById("table").classList.toggle("one", only);
     for (const row of document.querySelectorAll("#table tbody tr")) {
-      row.hidden = Boolean(only?.checked) && page.excerpts[row.dataset.excerpt] !== this.excerpt;
+      row.hidden = only && page.excerpts[row.dataset.excerpt] !== this.excerpt;
     }
   }
 
   async toggle() {
     if (this.player.playing) this.player.stop();
-    else await this.player.play();
+    else await this.play();
     say(this.player.playing ? `Playing ${this.part.shown.textContent}` : "Paused");
+  }
+
+  async play() {
+    try {
+      await this.player.play();
+    } catch (error) {
+      this.part.error.textContent = `This browser cannot play the page's sounds: ${error.message}`;
+      this.part.error.hidden = false;
+    }
   }
 
   // A key; whether it meant something.
@@ -100,18 +110,19 @@ class Stage {
     const digit = /^[1-9]$/.test(key) ? Number(key) - 1 : -1;
     const { player, abx, rating } = this;
     if (digit >= 0 && this.mode === "compare" && digit < this.#takes().length) this.choose(digit);
-    else if (digit >= 0 && digit < 3 && abx.running) abx.listen(["a", "b", "x"][digit]);
-    else if (digit >= 0 && rating.running) rating.listen(digit);
-    else if (key === "0" && rating.running) rating.listen(-1);
+    else if (digit >= 0 && digit < 3 && abx.running) abx.listen(["a", "x", "b"][digit], true);
+    else if (digit >= 0 && rating.running) rating.listen(digit, true);
+    else if (key === "0" && rating.running) rating.listen(-1, true);
     else if (["a", "b"].includes(key) && abx.running) abx.answer(key);
-    else if (key === "x" && abx.running) abx.listen("x");
+    else if (key === "x" && abx.running) abx.listen("x", true);
     else if (key === "space") this.toggle();
     else if (key === "l") this.part.repeat.click();
     else if (key === "i" || key === "[") this.part.start.click();
     else if (key === "o" || key === "]") this.part.end.click();
     else if (key === "Escape" && !player.whole) this.part.clear.click();
     else if (key === "d" && !this.blind) this.part.difference.click();
-    else if (key === "ArrowLeft" || key === "ArrowRight") this.#step((key === "ArrowLeft" ? -1 : 1) * (shift ? 0.1 : SEEK));
+    else if (key === "ArrowLeft" || (onScreen && key === "ArrowDown")) this.#step(shift ? -0.1 : -SEEK);
+    else if (key === "ArrowRight" || (onScreen && key === "ArrowUp")) this.#step(shift ? 0.1 : SEEK);
     else if (key === "Home" && onScreen) player.seek(player.region.start);
     else if (key === "End" && onScreen) player.seek(player.region.end);
     else if (key === "?") document.getElementById("help").showModal();
