@@ -151,7 +151,7 @@ def _judge(
         for position, name in enumerate(names):
             tell(Progress(index * len(names) + position, total, song.name, name))
             try:
-                values = _measured(setup, subject, name, metrics, seeds)
+                values = _measured(setup, subject, song.name, name, metrics, seeds)
             except HeartoptError as error:
                 yield Failure(song.name, name, str(error))
             else:
@@ -160,7 +160,7 @@ def _judge(
 
 
 def _measured(
-    setup: Setup, subject: Subject, name: str, metrics: Sequence[str], seeds: Sequence[int]
+    setup: Setup, subject: Subject, song: str, name: str, metrics: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """One row's values: metrics (means over the seeds), tier, statistics of the codes, time."""
     began = time.perf_counter()
@@ -169,7 +169,7 @@ def _measured(
     samples = subject.target.shape[-1]
     measured = [
         measure(audio[:, :samples].to(subject.target), subject.target, metrics)
-        for audio in _audios(setup, output, seeds)
+        for audio in _audios(setup, output, song, seeds)
     ]
     values: dict[str, Any] = {metric: average([found[metric] for found in measured]) for metric in metrics}
     if TIER_METRIC in values:
@@ -180,8 +180,12 @@ def _measured(
     return {**values, "seconds": seconds, "wall_seconds": wall_seconds, "rtf": wall_seconds / seconds}
 
 
-def _audios(setup: Setup, output: Output, seeds: Sequence[int]) -> Iterator[Tensor]:
-    """The output's own audio; tokens decoded under each judge seed, whose keys are this module's own."""
+def _audios(setup: Setup, output: Output, song: str, seeds: Sequence[int]) -> Iterator[Tensor]:
+    """The output's own audio; tokens decoded under each judge seed, whose keys are this module's own.
+
+    Every song has noise of its own, the same for all systems. One noise for all songs would move all of them
+    together, which no interval over songs sees.
+    """
     if output.audio is not None:
         yield output.audio
     if output.tokens is None:
@@ -189,7 +193,7 @@ def _audios(setup: Setup, output: Output, seeds: Sequence[int]) -> Iterator[Tens
     for seed in seeds:
         with torch.no_grad():
             yield setup.codec.detokenize(
-                output.tokens, **asdict(setup.decoding), generator=keyed_generator("evaluate", seed)
+                output.tokens, **asdict(setup.decoding), generator=keyed_generator("evaluate", seed, song)
             )
 
 

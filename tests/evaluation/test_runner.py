@@ -57,6 +57,16 @@ def test_values_are_means_over_judge_seeds_and_repeat(common: dict[str, Any], so
         assert both[key] == pytest.approx((one[key] + two[key]) / 2)
 
 
+def test_every_song_has_noise_of_its_own_the_same_for_all_systems(common: dict[str, Any], songs: Path) -> None:
+    """Else one draw would move all songs together, and the intervals over songs would not know."""
+    (songs / "b.flac").unlink()
+    (songs / "copy.wav").write_bytes((songs / "a.wav").read_bytes())
+    found = values(evaluate(files=[songs], systems=["projection"], metrics=["stft"], seeds=[1], **common), "stft")
+    assert found["a.wav", "projection"] != found["copy.wav", "projection"]
+    with_others = evaluate(files=[songs], systems=["silence", "projection"], metrics=["stft"], seeds=[1], **common)
+    assert {**values(with_others, "stft"), **found} == values(with_others, "stft")
+
+
 def test_files_that_fail_are_listed_and_the_rest_goes_on(common: dict[str, Any], songs: Path) -> None:
     (songs / "aa.wav").write_text("no audio at all")
     names = ["silence", "another_song"]
