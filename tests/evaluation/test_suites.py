@@ -24,6 +24,14 @@ def test_the_suite_that_comes_along_is_whole() -> None:
     assert all(song.path.name in text and song.details["title"] in text for song in suite.songs)
 
 
+def test_the_gate_s_suite_comes_along_too_with_songs_enough_for_an_interval() -> None:
+    suite = load_suite(MINI.with_name("gate.yaml"))
+    audios = [song.read() for song in suite.songs]
+    assert suite.name == "gate" and len(audios) >= 6
+    assert all(audio.shape == audios[0].shape and audio.abs().max() > 0.05 for audio in audios)
+    assert all(not torch.equal(audios[0], audio) for audio in audios[1:])
+
+
 def test_a_suite_says_which_part_of_a_song(tmp_path: Path) -> None:
     ramp = torch.linspace(-0.5, 0.5, 48_000)
     soundfile.write(tmp_path / "ramp.wav", ramp.numpy(), 48_000, subtype="FLOAT")
