@@ -103,45 +103,20 @@ def optimize_file(
         starts = [_start(name, source, codec, projection, settings) for name in init]
         journal = Journal(_named(stem, JOURNAL_SUFFIX), _journal_key(path, codec, starts, settings, mixdown))
         outcome = optimize_source(source, codec, starts, settings=settings, journal=journal, progress=progress)
-        start = starts[0].cpu()
-        audio, tokens = _named(stem, ".optimized.wav"), _named(stem, TOKEN_SUFFIX)
-        _make_room(tokens, info_path(tokens), audio, _named(stem, ".start.wav"), journal.path)
-        kept: list[Tensor] = []
+        start, seconds = starts[0].cpu(), source.seconds
+        audio, start_audio = _named(stem, ".optimized.wav"), _named(stem, ".start.wav")
+        tokens = _named(stem, TOKEN_SUFFIX)
+        _make_room(tokens, info_path(tokens), audio, start_audio, journal.path)
         wanted = round(excerpt_seconds * codec.config.sample_rate) if show is not None else 0
-        with ExitStack() as stack:
-            writers = {1: stack.enter_context(AudioWriter(audio))}
-            if keep_start:
-                writers[0] = stack.enter_context(AudioWriter(_named(stem, ".start.wav")))
-
-            def listen(piece: Tensor) -> None:
-                if sum(own.shape[-1] for own in kept) < wanted:
-                    kept.append(piece.cpu())
-                for index, writer in writers.items():
-                    writer.write(piece[index].cpu())
-
-            before, after = judge(codec, source, [start, outcome.tokens], settings=settings, listen=listen)
-        seconds = source.seconds
-        if show is not None and kept:
-            sounds = torch.cat(kept, dim=-1)[..., :wanted]
+        paths = [start_audio if keep_start else None, audio]
+        (before, after), sounds = _write_sound(
+            codec, source, [start, outcome.tokens], paths, settings=settings, keep=wanted
+        )
+        if show is not None and sounds.shape[-1]:
             original = source.read(0, sounds.shape[-1]).expand(2, -1)
             show(Excerpt(original, sounds[0], sounds[1], outcome.curves, start, outcome.tokens))
-    plan = codec.window_plan(settings.duration)
-    used = asdict(replace(settings, steps=outcome.steps, duration=plan.seconds, watch_every=0))
-    info = TokenInfo(
-        codec=codec.name,
-        fingerprint=codec.fingerprint(),
-        projection=projection_name if PROJECTION in init else None,
-        settings={
-            "method": "optimize",
-            "init": [str(name) for name in init],
-            "dtype": _running(codec)[0],
-            "mixdown": mixdown,
-            **used,
-        },
-        frames=start.shape[-1],
-        seconds=seconds,
-    )
-    save_tokens(tokens, outcome.tokens, info)
+    used = replace(settings, steps=outcome.steps)
+    save_tokens(tokens, outcome.tokens, _token_info(codec, used, init, projection_name, mixdown, start, seconds))
     journal.remove()
     wall = time.perf_counter() - began
     return FileReport(
@@ -160,6 +135,62 @@ def optimize_file(
         wall_seconds=wall,
         rtf=wall / seconds,
         notes=outcome.notes,
+    )
+
+
+def _write_sound(
+    codec: HeartCodec,
+    source: AudioSource,
+    token_sets: list[Tensor],
+    paths: Sequence[Path | None],
+    *,
+    settings: OptimizeSettings,
+    keep: int,
+) -> tuple[list[dict[str, float]], Tensor]:
+    """Judge token sets ``[K, F]``, and write those sounds that have a path, as they come.
+
+    Returns their metrics and the first ``keep`` samples of all sounds ``[sets, 2, n]``.
+    """
+    kept = [torch.empty(len(token_sets), 2, 0)]
+    with ExitStack() as stack:
+        writers = [None if path is None else stack.enter_context(AudioWriter(path)) for path in paths]
+
+        def listen(piece: Tensor) -> None:
+            piece = piece.cpu()
+            if sum(own.shape[-1] for own in kept) < keep:
+                kept.append(piece)
+            for writer, sound in zip(writers, piece, strict=True):
+                if writer is not None:
+                    writer.write(sound)
+
+        metrics = judge(codec, source, token_sets, settings=settings, listen=listen)
+    return metrics, torch.cat(kept, dim=-1)[..., :keep]
+
+
+def _token_info(
+    codec: HeartCodec,
+    settings: OptimizeSettings,
+    init: Sequence[str | Path],
+    projection_name: str | None,
+    mixdown: bool,
+    start: Tensor,
+    seconds: float,
+) -> TokenInfo:
+    """What the tokens' JSON says of how they were made."""
+    plan = codec.window_plan(settings.duration)
+    return TokenInfo(
+        codec=codec.name,
+        fingerprint=codec.fingerprint(),
+        projection=projection_name if PROJECTION in init else None,
+        settings={
+            "method": "optimize",
+            "init": [str(name) for name in init],
+            "dtype": _running(codec)[0],
+            "mixdown": mixdown,
+            **asdict(replace(settings, duration=plan.seconds, watch_every=0)),
+        },
+        frames=start.shape[-1],
+        seconds=seconds,
     )
 
 

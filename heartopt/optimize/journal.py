@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -63,7 +64,7 @@ class Journal:
                 if record["key"] != self.key or record["checksum"] != _checksum(codes, past):
                     return None
                 return Done(
-                    codes=codes,
+                    codes=codes.long(),
                     past=past,
                     steps=record["steps"],
                     windows=tuple(WindowReport(**window) for window in record["windows"]),
@@ -75,7 +76,8 @@ class Journal:
 
     def write(self, done: Done) -> None:
         """Replace the file. Raises OutputError."""
-        tensors = {"codes": done.codes.cpu().contiguous(), "past": done.past.cpu().contiguous()}
+        codes = done.codes.to("cpu", torch.int32)  # half the bytes: a long song is written hundreds of times
+        tensors = {"codes": codes.contiguous(), "past": done.past.cpu().contiguous()}
         record = {
             "key": self.key,
             "checksum": _checksum(**tensors),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +18,16 @@ from heartopt.codec.encoding import source_frames
 from heartopt.codec.model import HeartCodec
 from heartopt.codec.windows import Window, WindowPlan
 from heartopt.errors import AudioError, TokenError
-from heartopt.losses import is_silent
+from heartopt.optimize.budget import affordable_steps
 from heartopt.optimize.fit import FitStep, fit_windows
 from heartopt.optimize.journal import Done, Journal, WindowCurve, WindowReport
 from heartopt.optimize.phases import Windows
 from heartopt.optimize.quantize import first_vectors
 from heartopt.optimize.scores import move_codes
 from heartopt.optimize.settings import OptimizeSettings
-from heartopt.optimize.window import Choice, blend_shares, blends, choose, window_target
+from heartopt.optimize.window import Choice, blends, choose, window_target
 from heartopt.projection import EncoderProjection, tokenize_source
 from heartopt.seeding import keyed_generator
-
-PROBE_STEPS = 3  # of each phase; the first of them warms up
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,7 @@ def optimize_steps(
     device = codec.flow_matching.codebooks.device
     starts = [tokens.to(device, torch.int64) for tokens in starts]
     plan, frames = codec.window_plan(settings.duration), starts[0].shape[-1]
-    done = None if journal is None else journal.read()
-    if done is None:
-        steps = settings.steps
-        if settings.budget is not None:
-            steps = _affordable_steps(source, codec, starts, plan, settings)
-        done = Done(starts[0].clone(), torch.empty(0), steps, (), (), ())
-        if journal is not None:
-            journal.write(done)  # with a budget's steps
+    done = _begin(source, codec, starts, plan, settings, journal)
     settings = replace(settings, steps=done.steps)
     codes, past = done.codes.to(device), done.past.to(device) if done.windows else None
     reports, curves, notes = list(done.windows), list(done.curves), list(done.notes)
@@ -119,20 +109,8 @@ def optimize_steps(
                 choices: list[Choice] = end.value
                 break
             made.append(replace(record, vectors=()))
-            if record.note is not None:
-                notes.append(record.note)
-            yield Progress(
-                window=group[0].index,
-                together=len(group),
-                windows=plan.count(frames),
-                step=record.step,
-                steps=settings.steps,
-                objective=record.objective,
-                loss=fmean(record.losses),
-                stft=None if math.isnan(heard := fmean(record.stfts)) else heard,
-                changed=changed,
-                note=record.note,
-            )
+            notes += [] if record.note is None else [record.note]
+            yield _progress(group, plan.count(frames), settings.steps, record, changed)
         codes, past = choices[-1].codes, choices[-1].past
         for place, choice in enumerate(choices):
             reports.append(WindowReport(choice.scores[0], min(choice.scores[1:]), choice.kept > 0))
@@ -141,6 +119,41 @@ def optimize_steps(
         if journal is not None:
             journal.write(Done(codes, past, settings.steps, tuple(reports), tuple(curves), tuple(notes)))
     return OptimizeResult(codes.cpu(), starts[0].cpu(), settings.steps, tuple(reports), tuple(curves), counted(notes))
+
+
+def _begin(
+    source: AudioSource,
+    codec: HeartCodec,
+    starts: Sequence[Tensor],
+    plan: WindowPlan,
+    settings: OptimizeSettings,
+    journal: Journal | None,
+) -> Done:
+    """What the journal holds, else nothing done yet, with the steps that a budget pays for."""
+    done = None if journal is None else journal.read()
+    if done is None:
+        budget = settings.budget
+        steps = settings.steps if budget is None else affordable_steps(source, codec, starts, plan, settings)
+        done = Done(starts[0].clone(), torch.empty(0), steps, (), (), ())
+        if journal is not None:
+            journal.write(done)
+    return done
+
+
+def _progress(group: Sequence[Window], windows: int, steps: int, record: FitStep, changed: float) -> Progress:
+    heard = fmean(record.stfts)
+    return Progress(
+        window=group[0].index,
+        together=len(group),
+        windows=windows,
+        step=record.step,
+        steps=steps,
+        objective=record.objective,
+        loss=fmean(record.losses),
+        stft=None if math.isnan(heard) else heard,
+        changed=changed,
+        note=record.note,
+    )
 
 
 def counted(notes: Sequence[str]) -> tuple[str, ...]:
@@ -264,40 +277,3 @@ def _check(codec: HeartCodec, source: AudioSource, tokens: Tensor) -> None:
         raise TokenError(
             f"start tokens reach {int(tokens.max())}: the codec's codes are 0 to {codec.config.codebook_size - 1}"
         )
-
-
-def _affordable_steps(
-    source: AudioSource, codec: HeartCodec, starts: Sequence[Tensor], plan: WindowPlan, settings: OptimizeSettings
-) -> int:
-    """Steps a window that the budget pays for, at least 1: some of each phase and a comparison are timed.
-
-    The comparison is also the measure of judging start and result at the end: both decode them.
-    """
-    began = time.perf_counter()
-    codes = starts[0]
-    windows: int = plan.count(codes.shape[-1])
-    window: Window = next(plan.windows(codes.shape[-1]))
-    target = window_target(codec, source, window, codes)
-    if is_silent(target.audio):  # it would be passed over, and others are not
-        noise = torch.randn(target.audio.shape, generator=keyed_generator("probe"))
-        target = replace(target, audio=noise.to(target.audio.device))
-    e = codec.flow_matching.code_sum(codes[None, :, : window.real])[0]
-    step = 0.0
-    phases = settings.phases if settings.steps else (("flow", 1),)
-    for objective, count in phases:
-        trial = replace(settings, objective=objective, steps=PROBE_STEPS, patience=None, budget=None)
-        ticks = [time.perf_counter() for _ in fit_windows(Windows(codec, (target,), (0,)), [e], trial)]
-        step += (ticks[-1] - ticks[0]) / (PROBE_STEPS - 1) * count / max(settings.steps, 1)
-    compared = time.perf_counter()
-    count = len(starts) + len(blend_shares(settings))
-    choose(codec, target, window, candidates=[codes] * count, past=None, overlap=plan.overlap, settings=settings)
-    ended = time.perf_counter()
-    decoding = (ended - compared) / (count * settings.select_seeds)
-    others = (len(starts) if len(starts) > 1 else 0) + (2 if settings.moves else 0)
-    comparing = decoding * (settings.select_seeds * (count + others) + 2 * settings.judge_seeds)
-    if settings.moves:
-        once = replace(settings, moves=1)
-        move_codes(codec, target, codes, slice(0, window.real), window=0, settings=once)
-        comparing += settings.moves * (time.perf_counter() - ended)
-    left = (settings.budget or 0.0) - (time.perf_counter() - began) - windows * comparing
-    return max(1, int(left / windows / step)) if step else 1

@@ -18,6 +18,7 @@ from heartopt.optimize import (
     optimize_steps,
     phases,
 )
+from heartopt.optimize import budget as budget_module
 from heartopt.optimize import song as song_module
 from heartopt.optimize.journal import Journal
 from heartopt.seeding import keyed_generator
@@ -452,15 +453,15 @@ def test_a_budget_that_is_measured_has_its_steps_at_once(codec, song, journal):
 
 def test_a_budgets_trial_steps_are_all_made(codec, song, monkeypatch):
     """Patience would cut them short, and each would seem to take half as long."""
-    seen, fit = [], song_module.fit_windows
+    seen, fit = [], budget_module.fit_windows
 
     def spy(windows, starts, settings):
         seen.append(len(made := list(fit(windows, starts, settings))))
         return iter(made)
 
-    monkeypatch.setattr(song_module, "fit_windows", spy)
+    monkeypatch.setattr(budget_module, "fit_windows", spy)
     next(optimize_steps(song.source, codec, song.codes, told(objective="hybrid", budget=1e-6, patience=1)))
-    assert seen[:2] == [song_module.PROBE_STEPS] * 2
+    assert seen[:2] == [budget_module.PROBE_STEPS] * 2
 
 
 def test_a_budget_is_not_measured_on_silence(codec, song):
