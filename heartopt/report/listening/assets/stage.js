@@ -31,6 +31,7 @@ class Stage {
     this.abx = new Abx(this);
     this.rating = new Rating(this);
     this.#listen();
+    this.#nameTheme();
     this.open(0);
   }
 
