@@ -9,7 +9,8 @@ be batched. Signals shorter than the largest FFT (2048 samples) are padded with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import auraloss
@@ -25,7 +26,8 @@ FFT_SIZES = (512, 1024, 2048)  # samples; hop = fft / 4, Hann window as long as 
 SILENCE = 1e-4  # of full scale (-80 dB)
 SHIMMER_BAND = (4_000.0, 8_000.0)  # Hz, where HeartCodec's decoder shimmers
 
-_MEL_BINS, _MEL_FFT, _MEL_HOP, _MEL_FLOOR = 80, 1024, 256, 1e-5
+MEL_FFT = 1024  # samples; hop 256
+_MEL_BINS, _MEL_FLOOR = 80, 1e-5
 _ENERGY_FLOOR = 1e-10  # mean squared magnitude of a cell: 154 dB under a full-scale tone
 _NORM_FLOOR = 1e-8
 
@@ -52,12 +54,7 @@ def stft_log1p(estimate: Tensor, target: Tensor) -> Tensor:
 
     Mean over three FFTs. 0 is perfect, lower is better; silence scores only about 1.2, so it is never tiered.
     """
-    spectra = _spectra(estimate, target)
-    terms = [
-        functional.l1_loss(torch.log1p(e.abs()), torch.log1p(t.abs())) + _convergence(e.abs(), t.abs())
-        for e, t in spectra
-    ]
-    return torch.stack(terms).mean()
+    return log1p_of([(e.abs(), t.abs()) for e, t in _spectra(estimate, target)])
 
 
 def stft_phase(estimate: Tensor, target: Tensor) -> Tensor:
@@ -65,8 +62,7 @@ def stft_phase(estimate: Tensor, target: Tensor) -> Tensor:
 
     Mean over three FFTs and all cells, whatever their magnitude; weighed 0.1 beside `stft_log1p` there.
     """
-    spectra = _spectra(estimate, target)
-    return torch.stack([torch.angle(e * t.conj()).abs().mean() for e, t in spectra]).mean()
+    return phase_of(_spectra(estimate, target))
 
 
 def stft_hf(estimate: Tensor, target: Tensor) -> Tensor:
@@ -74,12 +70,7 @@ def stft_hf(estimate: Tensor, target: Tensor) -> Tensor:
 
     Mean over three FFTs; weighed 0.5 beside `stft_log1p` there.
     """
-    spectra = _spectra(estimate, target)
-    terms = []
-    for size, (e, t) in zip(FFT_SIZES, spectra, strict=True):
-        inside = _band(size, e.device, e.real.dtype)
-        terms.append(((torch.log1p(e.abs()) - torch.log1p(t.abs())).abs() * inside).mean())
-    return torch.stack(terms).mean()
+    return high_of([(e.abs(), t.abs()) for e, t in _spectra(estimate, target)])
 
 
 def mel_distance(estimate: Tensor, target: Tensor) -> Tensor:
@@ -88,14 +79,14 @@ def mel_distance(estimate: Tensor, target: Tensor) -> Tensor:
     In decades, clamped at 1e-5: 0 is perfect, a gain of 20 dB scores 1. Lower is better; blind to phase and
     to fine pitch.
     """
-    e, t = _mels(estimate, target, power=1)
-    return functional.l1_loss(e.clamp(min=_MEL_FLOOR).log10(), t.clamp(min=_MEL_FLOOR).log10())
+    e, t = (log_mel(stft(x, MEL_FFT).abs()) for x in _pair(estimate, target))
+    return functional.l1_loss(e, t)
 
 
 def mel_log1p(estimate: Tensor, target: Tensor) -> Tensor:
     """The training report's mel loss: L1 of log(1 + *power* mel), bins as `mel_distance`."""
-    e, t = _mels(estimate, target, power=2)
-    return functional.l1_loss(torch.log1p(e), torch.log1p(t))
+    e, t = (log1p_mel(stft(x, MEL_FFT).abs()) for x in _pair(estimate, target))
+    return functional.l1_loss(e, t)
 
 
 def shimmer_db(estimate: Tensor, target: Tensor) -> Tensor:
@@ -105,11 +96,8 @@ def shimmer_db(estimate: Tensor, target: Tensor) -> Tensor:
     squared magnitudes of a 2048-point STFT over all channels and frames, floored at 1e-10. Blind to where the
     energy lies within the band and in time.
     """
-    estimate, target = _pair(estimate, target)
     size = FFT_SIZES[-1]
-    inside = _band(size, estimate.device, estimate.dtype)
-    energies = [(_stft(x, size).abs().square() * inside).mean() + _ENERGY_FLOOR for x in (estimate, target)]
-    return 10 * torch.log10(energies[0] / energies[1])
+    return band_ratio_of(*(stft(x, size).abs() for x in _pair(estimate, target)), SHIMMER_BAND)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -124,18 +112,61 @@ LOSSES: Mapping[str, Loss] = {
 }
 
 
+# The same from spectra that a caller has already: pairs of estimate and target, one for each of `FFT_SIZES`.
+
+
+def log1p_of(magnitudes: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """`stft_log1p` of magnitudes."""
+    terms = [functional.l1_loss(torch.log1p(e), torch.log1p(t)) + convergence(e, t) for e, t in magnitudes]
+    return torch.stack(terms).mean()
+
+
+def phase_of(spectra: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """`stft_phase` of complex spectra."""
+    return torch.stack([torch.angle(e * t.conj()).abs().mean() for e, t in spectra]).mean()
+
+
+def high_of(magnitudes: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """`stft_hf` of magnitudes."""
+    terms = []
+    for size, (e, t) in zip(FFT_SIZES, magnitudes, strict=True):
+        inside = band_bins(size, *SHIMMER_BAND)
+        bins = e.shape[-2] / (inside.stop - inside.start)
+        high = [torch.log1p(x[..., inside.start : inside.stop, :]) for x in (e, t)]
+        terms.append(functional.l1_loss(high[0], high[1]) / bins)  # over all bins
+    return torch.stack(terms).mean()
+
+
+def band_ratio_of(estimate: Tensor, target: Tensor, band: tuple[float, float]) -> Tensor:
+    """`shimmer_db` of magnitudes `[C, fft / 2 + 1, T]` in another band of Hz."""
+    inside = band_bins(2 * (target.shape[-2] - 1), *band)
+    share = (inside.stop - inside.start) / target.shape[-2]
+    e, t = (x[..., inside.start : inside.stop, :].square().mean() * share for x in (estimate, target))
+    return 10 * torch.log10((e + _ENERGY_FLOOR) / (t + _ENERGY_FLOOR))
+
+
+def band_bins(size: int, low: float, high: float) -> range:
+    """The bins of an FFT of `size` samples from `low` to `high` Hz."""
+    width = SAMPLE_RATE / size
+    return range(math.ceil(low / width), math.floor(high / width) + 1)
+
+
+def pad_short(audio: Tensor) -> Tensor:
+    """`[C, N]` in float32 or better, with zeros behind it up to the largest FFT."""
+    audio = audio.to(torch.promote_types(audio.dtype, torch.float32))
+    return functional.pad(audio, (0, max(0, FFT_SIZES[-1] - audio.shape[-1])))
+
+
 def _pair(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both signals in the same shape, at least float32 and at least one FFT long."""
     if estimate.shape != target.shape or estimate.dim() != 2 or estimate.shape[-1] == 0:
         shapes = f"{list(estimate.shape)} and {list(target.shape)}"
         raise AudioError(f"estimate and target must be audio [C, N] of one shape, got {shapes}")
     dtype = torch.promote_types(torch.promote_types(estimate.dtype, target.dtype), torch.float32)
-    short = max(0, FFT_SIZES[-1] - estimate.shape[-1])
-    padded = [functional.pad(x.to(dtype), (0, short)) for x in (estimate, target.to(estimate.device))]
-    return padded[0], padded[1]
+    return pad_short(estimate.to(dtype)), pad_short(target.to(estimate.device, dtype))
 
 
-def _stft(audio: Tensor, size: int) -> Tensor:
+def stft(audio: Tensor, size: int) -> Tensor:
     """Complex spectrum `[C, size // 2 + 1, frames]` of `[C, N]`: hop size / 4, Hann, centred, reflected."""
     window = _window(size, audio.device, audio.dtype)
     spectrum: Tensor = torch.stft(audio, size, size // 4, size, window, return_complex=True)
@@ -144,23 +175,31 @@ def _stft(audio: Tensor, size: int) -> Tensor:
 
 def _spectra(estimate: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
     estimate, target = _pair(estimate, target)
-    return [(_stft(estimate, size), _stft(target, size)) for size in FFT_SIZES]
+    return [(stft(estimate, size), stft(target, size)) for size in FFT_SIZES]
 
 
-def _convergence(estimate: Tensor, target: Tensor) -> Tensor:
+def convergence(estimate: Tensor, target: Tensor) -> Tensor:
     """Spectral convergence (Arik et al., arXiv 1808.06719); finite for a silent target."""
     norm = torch.linalg.vector_norm
     ratio: Tensor = norm(target - estimate) / norm(target).clamp(min=_NORM_FLOOR)
     return ratio
 
 
-def _mels(estimate: Tensor, target: Tensor, *, power: int) -> tuple[Tensor, Tensor]:
-    """Mel spectra `[C, 80, frames]` of both; no autocast: half precision cannot hold quiet bins."""
-    pair = _pair(estimate, target)
-    bank = _mel_bank(pair[0].device, pair[0].dtype)
-    with torch.autocast(pair[0].device.type, enabled=False):
-        mels = [bank @ _stft(audio, _MEL_FFT).abs().pow(power) for audio in pair]
-    return mels[0], mels[1]
+def log_mel(magnitude: Tensor) -> Tensor:
+    """Magnitudes of `MEL_FFT` `[C, 513, T]` -> log10 of their mel bands, floored: `[C, 80, T]`."""
+    return _mel(magnitude).clamp(min=_MEL_FLOOR).log10()
+
+
+def log1p_mel(magnitude: Tensor) -> Tensor:
+    """Magnitudes of `MEL_FFT` `[C, 513, T]` -> log(1 + mel bands of the power): `[C, 80, T]`."""
+    return torch.log1p(_mel(magnitude.square()))
+
+
+def _mel(spectrum: Tensor) -> Tensor:
+    """`[C, 513, T]` -> `[C, 80, T]`; no autocast: half precision cannot hold quiet bins."""
+    bank = _mel_bank(spectrum.device, spectrum.dtype)
+    with torch.autocast(spectrum.device.type, enabled=False):
+        return bank @ spectrum
 
 
 # These caches leave inference mode while they build: a tensor made inside it could never meet autograd later.
@@ -172,21 +211,12 @@ def _window(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         return torch.hann_window(size, device=device, dtype=dtype)
 
 
-@lru_cache(maxsize=32)
-def _band(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """1 for the bins of the shimmer band, 0 for the others: `[size // 2 + 1, 1]`."""
-    with torch.inference_mode(False):
-        hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=device)
-        inside: Tensor = (hertz >= SHIMMER_BAND[0]) & (hertz <= SHIMMER_BAND[1])
-        return inside.to(dtype).unsqueeze(-1)
-
-
 @lru_cache(maxsize=8)
 def _mel_bank(device: torch.device, dtype: torch.dtype) -> Tensor:
     """HTK triangles without area normalization, `[80, 513]`."""
     with torch.inference_mode(False):
         bank: Tensor = torchaudio.functional.melscale_fbanks(
-            _MEL_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, _MEL_BINS, SAMPLE_RATE, norm=None, mel_scale="htk"
+            MEL_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, _MEL_BINS, SAMPLE_RATE, norm=None, mel_scale="htk"
         )
         return bank.T.contiguous().to(device=device, dtype=dtype)
 

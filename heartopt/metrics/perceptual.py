@@ -1,51 +1,67 @@
-"""Perceptual metrics that come with the extra `metrics`."""
+"""PESQ, a measure of speech, which comes with the extra `metrics`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-from torch import Tensor
-
-from heartopt.audio import SAMPLE_RATE, resample
+from heartopt.metrics.metric import Metric, Value
+from heartopt.metrics.pair import Pair
 
 NOT_INSTALLED = "not installed"
 PESQ_RATE = 16_000
 
 
-def pesq_wb(estimate: Tensor, target: Tensor) -> float | str:
-    """Wide-band PESQ (ITU-T P.862.2, MOS-LQO 1.04 to 4.64), higher is better. See `_pesq`."""
-    return _pesq(estimate, target, "wb")
-
-
-def pesq_nb(estimate: Tensor, target: Tensor) -> float | str:
-    """Narrow-band PESQ (P.862.1 mapping, MOS-LQO 1.02 to 4.55), higher is better. See `_pesq`."""
-    return _pesq(estimate, target, "nb")
-
-
-def _pesq(estimate: Tensor, target: Tensor, mode: Literal["wb", "nb"]) -> float | str:
-    """PESQ of the channels' means at 16 kHz, `[C, N]` at 48 kHz twice.
+def pesq(pair: Pair, mode: Literal["wb", "nb"]) -> Value:
+    """PESQ of the channels' means at 16 kHz.
 
     Made for speech up to 8 kHz: blind to stereo and to all above, and HeartCodec itself scores near 1.5
     (wide band) and 2.1 (narrow band). "not installed" without the package `pesq`; NaN where PESQ finds
     nothing to compare (silence on either side) or has too little (under a quarter of a second).
     """
     try:
-        import pesq
+        import pesq as package
     except ImportError:
         return NOT_INSTALLED
-    reference, degraded = (_mono_16k(x) for x in (target, estimate))
+    reference, degraded = pair.target.mono_16k, pair.estimate.mono_16k
     if not reference.any() or not degraded.any():
         return math.nan  # PESQ scales by its own peaks and would divide by zero
     try:
-        score = float(pesq.pesq(PESQ_RATE, reference, degraded, mode))
-    except pesq.PesqError:  # no utterance found, or a buffer shorter than PESQ needs
+        score = float(package.pesq(PESQ_RATE, reference, degraded, mode))
+    except package.PesqError:  # no utterance found, or a buffer shorter than PESQ needs
         return math.nan
     return score if score > 0 else math.nan
 
 
-def _mono_16k(audio: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    mono = resample(audio.detach().float().cpu().mean(dim=0), SAMPLE_RATE, PESQ_RATE)
-    samples: np.ndarray[tuple[int], np.dtype[np.float32]] = mono.numpy().astype(np.float32)
-    return samples
+def _pesq(mode: Literal["wb", "nb"]) -> Callable[[Pair], Value]:
+    return lambda pair: pesq(pair, mode)
+
+
+_BLIND = "stereo, and all above 8 kHz; made for speech: noise can beat a codec on music"
+PERCEPTUAL = (
+    Metric(
+        name="pesq_wb",
+        about="PESQ, wide band: predicted opinion of speech",
+        unit="MOS",
+        better="higher",
+        tolerance=0.1,
+        compute=_pesq("wb"),
+        range="1.04 to 4.64 (a perfect copy)",
+        source="ITU-T P.862.2, by the package `pesq`",
+        sees=("noise",),
+        blind=_BLIND,
+    ),
+    Metric(
+        name="pesq_nb",
+        about="PESQ, narrow band: predicted opinion of speech on a telephone",
+        unit="MOS",
+        better="higher",
+        tolerance=0.1,
+        compute=_pesq("nb"),
+        range="1.02 to 4.55 (a perfect copy)",
+        source="ITU-T P.862.1, by the package `pesq`",
+        sees=("noise",),
+        blind=_BLIND.replace("8 kHz", "3.4 kHz"),
+    ),
+)

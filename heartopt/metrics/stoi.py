@@ -10,6 +10,7 @@ from torch import Tensor
 
 from heartopt.audio import SAMPLE_RATE
 from heartopt.losses import is_silent
+from heartopt.metrics.metric import Metric
 from heartopt.metrics.perceptual import NOT_INSTALLED
 
 _TOO_SHORT = 1e-5  # what pystoi gives where fewer than 30 of its frames are not silent
@@ -39,3 +40,17 @@ def stoi(estimate: Tensor, target: Tensor) -> float | str:
     except (np.exceptions.AxisError, IndexError, ValueError):  # not even one frame
         return math.nan
     return math.nan if score == _TOO_SHORT else score
+
+
+STOI = Metric(
+    name="stoi",
+    about="Short-time objective intelligibility: correlation of envelopes in 15 bands up to 4.3 kHz",
+    better="higher",
+    tolerance=0.02,
+    compute=lambda pair: stoi(pair.estimate.audio, pair.target.audio),
+    range="-1 to 1 (a perfect copy)",
+    source="Taal et al., IEEE TASLP 19(7), 2011, by pystoi",
+    sees=("noise",),
+    blind="all above 4.3 kHz, stereo, gain; made for speech",
+    default=False,
+)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from heartopt.audio import SAMPLE_RATE
 from heartopt.losses import is_silent
+from heartopt.metrics.metric import Metric
 from heartopt.metrics.perceptual import NOT_INSTALLED
 
 
@@ -50,3 +51,18 @@ def _model() -> Any:
     api = VisqolApi()
     api.create(mode="audio")
     return api
+
+
+VISQOL = Metric(
+    name="visqol",
+    about="ViSQOL v3 in audio mode: predicted opinion of music through a codec",
+    unit="MOS",
+    better="higher",
+    tolerance=0.1,
+    compute=lambda pair: visqol(pair.estimate.audio, pair.target.audio),
+    range="1 to 4.73 (a perfect copy)",
+    source="Chinen et al., arXiv 2004.09584, by visqol-python",
+    sees=("noise", "lowpass"),
+    blind="gain, delays, stereo, all above 15 kHz",
+    default=False,
+)

@@ -1,9 +1,17 @@
-"""Waveform metrics."""
+"""Metrics of the waveform itself, `[C, N]` at 48 kHz."""
 
 from __future__ import annotations
 
+import scipy.fft
+import torch
 from torch import Tensor
 
+from heartopt.audio import SAMPLE_RATE
+from heartopt.metrics.metric import Metric
+from heartopt.metrics.pair import Pair
+
+#: The longest delay that is looked for, either way.
+MOST_DELAY_SECONDS = 0.05
 _LIMIT_DB = 100.0
 
 
@@ -25,3 +33,80 @@ def si_sdr(estimate: Tensor, target: Tensor) -> float:
         return -_LIMIT_DB
     ratio = signal / noise.clamp(min=1e-30)
     return float((10 * ratio.log10()).clamp(-_LIMIT_DB, _LIMIT_DB))
+
+
+def delay(estimate: Tensor, target: Tensor) -> int:
+    """By how many samples the estimate `[C, N]` comes later than the target; negative: earlier.
+
+    The peak of the magnitude of the cross-correlation, summed over channels, within `MOST_DELAY_SECONDS` (and less
+    than half of the audio) either way; the smallest of equal peaks, 0 where either side is silent.
+    """
+    samples = target.shape[-1]
+    most = min(round(MOST_DELAY_SECONDS * SAMPLE_RATE), max(0, samples // 2 - 1))
+    length = scipy.fft.next_fast_len(samples + most, real=True)
+    spectra = [torch.fft.rfft(x.float() - x.float().mean(dim=-1, keepdim=True), length) for x in (estimate, target)]
+    correlation = torch.fft.irfft((spectra[0] * spectra[1].conj()).sum(dim=0), length).abs()
+    lags = torch.cat([correlation[length - most :], correlation[: most + 1]]) if most else correlation[:1]
+    if not float(lags.max()) > 0:
+        return 0
+    peaks = (lags >= lags.max() * (1 - 1e-6)).nonzero()[:, 0] - most
+    return int(peaks[peaks.abs().argmin()])
+
+
+def _delay_of(pair: Pair) -> int:
+    return pair.once("delay", lambda: delay(pair.estimate.audio, pair.target.audio))
+
+
+def _aligned(pair: Pair) -> float:
+    """`si_sdr` of what overlaps once the delay is taken back."""
+    late = _delay_of(pair)
+    if late == 0:
+        return pair.once("si_sdr", lambda: si_sdr(pair.estimate.audio, pair.target.audio))
+    samples = pair.target.audio.shape[-1]
+    estimate = pair.estimate.audio[:, max(late, 0) : samples + min(late, 0)]
+    return si_sdr(estimate, pair.target.audio[:, max(-late, 0) : samples + min(-late, 0)])
+
+
+WAVEFORM = (
+    Metric(
+        name="si_sdr",
+        about="Scale-invariant signal-to-distortion ratio of the waveform, not aligned",
+        unit="dB",
+        better="higher",
+        tolerance=0.5,
+        decimals=1,
+        compute=lambda pair: pair.once("si_sdr", lambda: si_sdr(pair.estimate.audio, pair.target.audio)),
+        range="-100 to 100 (a perfect copy, up to gain); a decoder that makes its own phases is near 0 or below",
+        source="Le Roux et al., arXiv 1811.02508",
+        sees=("noise", "quantization", "other_song"),
+        blind="gain; a delay of one sample ruins it",
+    ),
+    Metric(
+        name="si_sdr_aligned",
+        about="`si_sdr` after the delay (`delay_ms`) is taken back",
+        unit="dB",
+        better="higher",
+        tolerance=0.5,
+        decimals=1,
+        compute=_aligned,
+        range="as `si_sdr`",
+        source="Le Roux et al., arXiv 1811.02508; peak of the cross-correlation within 50 ms",
+        sees=("noise", "quantization", "other_song"),
+        blind="gain, delays up to 50 ms",
+    ),
+    Metric(
+        name="delay_ms",
+        about="By how much the estimate comes later than the target; negative: earlier",
+        unit="ms",
+        better="zero",
+        tolerance=1.0,
+        decimals=2,
+        compute=lambda pair: 1000 * _delay_of(pair) / SAMPLE_RATE,
+        range="-50 to 50; chance where the two have nothing in common",
+        source="peak of the cross-correlation over 50 ms either way",
+        sees=("shift",),
+        blind="everything else",
+    ),
+)
+
+

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from heartopt.errors import AudioError, ConfigError
-from heartopt.losses import mel_distance, stft_log1p, stft_loss
-from heartopt.metrics import measuring
-from heartopt.metrics.measuring import METRICS, average, measure
+from heartopt.losses import LOSSES, mel_distance, stft_log1p, stft_loss
+from heartopt.metrics import pair as pairs
+from heartopt.metrics.measuring import DEFAULT_METRICS, average, measure
+from heartopt.metrics.pair import Pair, Reference, Signal
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -17,8 +18,8 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 def test_identity_is_perfect_in_every_metric() -> None:
     found = measure(noise(48_000), noise(48_000))
-    assert set(found) == set(METRICS)
-    best = {"si_sdr": 100.0, "pesq_wb": 4.644, "pesq_nb": 4.549}
+    assert tuple(found) == DEFAULT_METRICS
+    best = {"si_sdr": 100.0, "si_sdr_aligned": 100.0, "pesq_wb": 4.644, "pesq_nb": 4.549}
     for name, value in found.items():
         assert value == pytest.approx(best.get(name, 0.0), abs=1e-3), name
 
@@ -27,24 +28,31 @@ def test_values_are_those_of_the_losses() -> None:
     pair = noise(24_000, 1), noise(24_000, 2)
     found = measure(*pair, ["mel", "stft"])
     assert list(found) == ["mel", "stft"]
-    assert found == {"mel": float(mel_distance(*pair)), "stft": float(stft_loss(*pair))}
+    assert found == pytest.approx({"mel": float(mel_distance(*pair)), "stft": float(stft_loss(*pair))}, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("samples", [300, 24_000])
+def test_every_loss_is_a_metric_of_the_same_value(name: str, samples: int) -> None:
+    pair = noise(samples, 1), noise(samples, 2)
+    assert measure(*pair, [name])[name] == pytest.approx(float(LOSSES[name](*pair)), rel=1e-5)
 
 
 def test_long_recordings_are_averaged_over_equal_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_SECONDS", 0.5)
+    monkeypatch.setattr(pairs, "SEGMENT_SECONDS", 0.5)
     pair = noise(60_000, 1), noise(60_000, 2)
     parts = [float(stft_loss(pair[0][:, a : a + 20_000], pair[1][:, a : a + 20_000])) for a in (0, 20_000, 40_000)]
     assert measure(*pair, ["stft"])["stft"] == pytest.approx(sum(parts) / 3)
 
 
 def test_a_silent_passage_does_not_count_where_losses_are_relative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_SECONDS", 0.5)
+    monkeypatch.setattr(pairs, "SEGMENT_SECONDS", 0.5)
     estimate, target = noise(48_000, 1), noise(48_000, 2)
     target[:, 24_000:] *= 1e-4
     found = measure(estimate, target, ["stft", "stft_log1p", "mel"])
     heard = estimate[:, :24_000], target[:, :24_000]
-    assert found["stft"] == float(stft_loss(*heard))
-    assert found["stft_log1p"] == float(stft_log1p(*heard))
+    assert found["stft"] == pytest.approx(float(stft_loss(*heard)), rel=1e-5)
+    assert found["stft_log1p"] == pytest.approx(float(stft_log1p(*heard)), rel=1e-5)
     assert found["mel"] != float(mel_distance(*heard))
 
 
@@ -64,3 +72,53 @@ def test_refuses_unknown_metrics_and_other_shapes() -> None:
         measure(noise(480), noise(480), ["stft", "fad"])
     with pytest.raises(AudioError, match=r"one shape, got \[2, 480\] and \[2, 481\]"):
         measure(noise(480), noise(481))
+    with pytest.raises(AudioError, match=r"a target \[480\]"):
+        measure(noise(480)[0], noise(480)[0])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_samples_that_are_not_finite_are_refused(bad: float, side: int) -> None:
+    pair = [noise(480), noise(480)]
+    pair[side][0, 7] = bad
+    with pytest.raises(AudioError, match=f"the {('estimate', 'target')[side]} has 1 samples that are not finite"):
+        measure(*pair, ["mel"])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_thirty_milliseconds_are_measured(channels: int) -> None:
+    found = measure(noise(1440, 1)[:channels], noise(1440, 2)[:channels])
+    nan = {name for name, value in found.items() if isinstance(value, float) and math.isnan(value)}
+    assert nan == {"pesq_wb", "pesq_nb"}
+
+
+def test_silence_on_either_side_is_a_number_or_nan() -> None:
+    silence, sound = torch.zeros(2, 24_000), noise(24_000)
+    for pair in ((silence, sound), (sound, silence), (silence, silence)):
+        assert all(isinstance(value, float) and not math.isinf(value) for value in measure(*pair).values())
+
+
+def test_a_song_s_transforms_are_made_once_for_all_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    spectrum = Signal.spectrum
+    monkeypatch.setattr(Signal, "spectrum", lambda self, size: made.append(id(self)) or spectrum(self, size))
+    reference = Reference(noise(9600))
+    values = [measure(noise(9600, seed), reference, ["stft", "mel"]) for seed in (1, 2, 1)]
+    assert values[0] == values[2] != values[1]
+    assert values[1] == measure(noise(9600, 2), noise(9600), ["stft", "mel"])
+    stfts: list[int] = []
+    monkeypatch.setattr(pairs.losses, "stft", lambda audio, size: stfts.append(size) or torch.ones(2, 1, 1) * 1j)
+    pair = Pair(Signal(noise(9600)), Signal(noise(9600)))
+    for _ in range(3):
+        pair.estimate.magnitude(512), pair.estimate.spectrum(512), pair.target.magnitude(512)
+    assert stfts == [512, 512]
+
+
+def test_long_songs_keep_no_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "SEGMENT_SECONDS", 0.05)
+    reference = Reference(noise(9600))
+    first, second = (reference.pairs(noise(9600, 1))[0]().target for _ in range(2))
+    assert first is not second
+    short = Reference(noise(2400))
+    first, second = (short.pairs(noise(2400, 1))[0]().target for _ in range(2))
+    assert first is second

@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from heartopt.deshimmer import deshimmer, find_shimmer
-from heartopt.metrics.shimmer import shimmer_excess
+from heartopt.metrics import METRICS
+from heartopt.metrics.pair import Pair, Signal
 from heartopt.shimmer import DeshimmerParams
 
 RATE = 48_000
+
+
+def shimmer_excess(estimate: torch.Tensor, target: torch.Tensor) -> float:
+    return float(METRICS["shimmer_excess"].compute(Pair(Signal(estimate), Signal(target))))
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,27 @@ def test_silence_on_either_side_is_a_number(noise: torch.Tensor) -> None:
     silence = torch.zeros_like(noise)
     assert shimmer_excess(silence, silence) == 0
     assert shimmer_excess(silence, noise) == -find_shimmer(noise, RATE).share
+
+
+def tone(hertz: float, level: float) -> torch.Tensor:
+    return level * torch.sin(2 * math.pi * hertz * torch.arange(2 * RATE) / RATE).expand(2, -1)
+
+
+@pytest.mark.parametrize("decibels", [-12.0, 6.0])
+def test_levels_are_those_of_their_bands(score, decibels: float) -> None:
+    quiet = tone(1_000, 0.1)
+    in_both, in_wide = tone(6_000, 0.1), tone(4_500, 0.1)
+    louder = 10 ** (decibels / 20)
+    for name in ("shimmer_db", "shimmer_band_db"):
+        assert score(name, quiet + louder * in_both, quiet + in_both) == pytest.approx(decibels, abs=0.01)
+    assert score("shimmer_db", quiet + louder * in_wide, quiet + in_wide) == pytest.approx(decibels, abs=0.01)
+    # a tone in 4-5.1 kHz reaches 5.1-7.2 kHz only by the window's skirts
+    assert abs(score("shimmer_band_db", in_both + louder * in_wide, in_both + in_wide)) < 0.01
+
+
+def test_the_b_side_is_measured_after_the_deshimmer(score, noise: torch.Tensor) -> None:
+    ringing = noise + ring(0.002)
+    cleaned = deshimmer(ringing, RATE)
+    assert not torch.equal(cleaned, ringing)
+    for name in ("shimmer_db", "shimmer_excess"):
+        assert score(f"{name}_deshimmered", ringing, noise) == score(name, cleaned, noise)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from heartopt.metrics.waveform import si_sdr
+from heartopt.metrics.waveform import delay, si_sdr
 
 
 @pytest.fixture
@@ -32,3 +32,32 @@ def test_limits(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert si_sdr(silence, signal) == -100
     assert si_sdr(signal, silence) == -100
     assert si_sdr(noise, signal) == -100
+
+
+def music(samples: int = 48_000) -> torch.Tensor:
+    return torch.randn(2, samples, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize("late", [-2400, -37, 0, 1, 480, 2400])
+def test_the_delay_is_found_and_taken_back(score, late: int) -> None:
+    whole = music(54_000)
+    target, estimate = whole[:, 3000:51_000], whole[:, 3000 - late : 51_000 - late]
+    assert delay(estimate, target) == late
+    assert score("delay_ms", estimate, target) == pytest.approx(late / 48)
+    assert score("si_sdr_aligned", estimate, target) > 90
+    assert (score("si_sdr", estimate, target) > 90) == (late == 0)
+
+
+def test_delays_are_looked_for_within_fifty_milliseconds() -> None:
+    whole = music(60_000)
+    assert abs(delay(whole[:, :48_000], whole[:, 6000:54_000])) <= 2400
+
+
+@pytest.mark.parametrize("samples", [1, 2, 30, 1440])
+def test_short_and_silent_audio_has_a_delay_of_its_own(samples: int) -> None:
+    assert delay(music(samples), music(samples)) == 0
+    assert delay(torch.zeros(2, samples), music(samples)) == 0
+
+
+def test_an_inverted_copy_is_not_late() -> None:
+    assert delay(-music(), music()) == 0
