@@ -16,7 +16,6 @@ from heartopt.metrics.quantity import Quantity
 from heartopt.report.listening import Excerpt, Take, write_page
 
 RATE = 48_000
-SECONDS = 3.0
 # What a user may have called a file or a system.
 HOSTILE = (
     "<img src=x onerror=alert(1)>.wav",
@@ -32,13 +31,13 @@ QUANTITIES = {
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-def noise(seed: int, *, seconds: float = SECONDS, channels: int = 2, level: float = 0.1) -> Tensor:
+def noise(seed: int, *, seconds: float, channels: int = 2, level: float = 0.1) -> Tensor:
     """White noise `[C, N]`."""
     generator = torch.Generator().manual_seed(seed)
     return level * torch.randn(channels, round(seconds * RATE), generator=generator)
 
 
-def excerpt(number: int = 0, *, seconds: float = SECONDS) -> Excerpt:
+def excerpt(number: int = 0, *, seconds: float = 0.5) -> Excerpt:
     """An original, the same again, two others (one 6 dB quieter), and a control."""
     original, other, quiet, control = (noise(10 * number + seed, seconds=seconds) for seed in range(4))
     values = [
@@ -107,34 +106,45 @@ AudioNode.prototype.connect = function (target, ...rest) {
 Opener = Callable[..., Any]
 
 
-@pytest.fixture
-def open_page(browser: Any, page_path: Path) -> Iterator[Opener]:
-    """Opens a page; in the end there must have been no error, no message and no request but for the file itself."""
-    found: list[str] = []
-    contexts = []
+class Visits:
+    """Opens pages, and notes everything they should not do: errors, messages, dialogs, requests for other files."""
 
-    def watch(kind: str, text: str) -> None:
-        found.append(f"{kind}: {text}")
+    def __init__(self, browser: Any, path: Path) -> None:
+        self.browser, self.path = browser, path
+        self.contexts: list[Any] = []
+        self.found: list[str] = []
 
-    def open_(path: Path = page_path, *, fragment: str = "", width: int = 1100, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
+    def __call__(self, path: Path | None = None, *, fragment: str = "", width: int = 1100, **options: Any) -> Any:
+        context = self.browser.new_context(viewport={"width": width, "height": 900}, **options)
+        self.contexts.append(context)
         context.add_init_script(TAP)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        page.on("console", lambda message: watch(f"console {message.type}", message.text))
-        page.on("pageerror", lambda error: watch("error", str(error)))
-        page.on("dialog", lambda dialog: (watch("dialog", dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: None if _local(request.url) else watch("request", request.url))
-        page.goto(path.as_uri() + fragment)
+        page.on("console", lambda message: self.found.append(f"console {message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.found.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: self._request(request.url))
+        page.goto((path or self.path).as_uri() + fragment)
         page.locator("#ruler span").first.wait_for()  # the pictures are there
         return page
 
-    yield open_
-    for context in contexts:
+    def _request(self, address: str) -> None:
+        if not address.startswith(("file:", "data:", "blob:")):
+            self.found.append(f"request: {address}")
+
+
+@pytest.fixture(scope="module")
+def visits(browser: Any, page_path: Path) -> Visits:
+    """Opens pages that stay open while a module's tests run."""
+    return Visits(browser, page_path)
+
+
+@pytest.fixture
+def open_page(visits: Visits) -> Iterator[Opener]:
+    """Opens pages for one test. In the end no page may have done what it should not."""
+    before = len(visits.contexts)
+    yield visits
+    for context in visits.contexts[before:]:
         context.close()
-    assert found == []
-
-
-def _local(address: str) -> bool:
-    return address.startswith(("file:", "data:", "blob:"))
+    del visits.contexts[before:]
+    assert visits.found == []

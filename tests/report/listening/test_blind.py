@@ -27,9 +27,9 @@ def chance(seed: int) -> Iterator[float]:
         yield state / 2**32
 
 
-def hidden_answers(seed: int, trials: int) -> list[str]:
+def hidden_answers(seed: int, trials: int, *, after: int = 0) -> list[str]:
     numbers = chance(seed)
-    return ["a" if next(numbers) < 0.5 else "b" for _ in range(trials)]
+    return ["a" if next(numbers) < 0.5 else "b" for _ in range(after + trials)][after:]
 
 
 def shuffled(items: list[str], seed: int) -> list[str]:
@@ -57,30 +57,35 @@ def saved(page: Any, button: str, folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("wrong", [(), (2, 5)])
-def test_abx_counts_and_tests_right(open_page: Opener, tmp_path: Path, wrong: tuple[int, ...]) -> None:
+def test_abx_counts_and_tests_right(open_page: Opener, tmp_path: Path) -> None:
+    """Two tests of eight trials: all right, then two wrong."""
     page = open_page(fragment="#seed=1")
-    start_abx(page)
-    answers = hidden_answers(1, 8)
-    assert set(answers) == {"a", "b"}
-    given = [("b" if answer == "a" else "a") if index in wrong else answer for index, answer in enumerate(answers)]
-    for index, answer in enumerate(given):
-        assert page.locator("#abx-progress").text_content() == f"Trial {index + 1} of 8"
-        page.locator("[data-pad=x]").click()
-        page.locator(f"#abx-is-{answer}").click()
-    right = 8 - len(wrong)
-    p_value = stats.binomtest(right, 8, 0.5, alternative="greater").pvalue
-    assert page.locator("#abx-verdict").text_content() == f"{right} of 8 right"
-    assert f"p = {p_value:.4f}" in page.locator("#abx-meaning").text_content()
-    found = [dot.text_content().split(": ")[1] for dot in page.locator("#abx-answers li").all()]
-    assert found == ["wrong" if index in wrong else "right" for index in range(8)]
+    for turn, wrong in enumerate([(), (2, 5)]):
+        start_abx(page)
+        answers = hidden_answers(1, 8, after=8 * turn)
+        assert set(answers) == {"a", "b"}
+        given = [answer if index not in wrong else "ab"[answer == "a"] for index, answer in enumerate(answers)]
+        for index, answer in enumerate(given):
+            assert page.locator("#abx-progress").text_content() == f"Trial {index + 1} of 8"
+            page.locator("[data-pad=x]").click()
+            page.locator(f"#abx-is-{answer}").click()
+        right = 8 - len(wrong)
+        p_value = stats.binomtest(right, 8, 0.5, alternative="greater").pvalue
+        assert page.locator("#abx-verdict").text_content() == f"{right} of 8 right"
+        assert f"p = {p_value:.4f}" in page.locator("#abx-meaning").text_content()
+        found = [dot.text_content().split(": ")[1] for dot in page.locator("#abx-answers li").all()]
+        assert found == ["wrong" if index in wrong else "right" for index in range(8)]
 
-    record = saved(page, "#abx-save", tmp_path)
-    assert (record["kind"], record["excerpt"], record["a"], record["b"]) == ("abx", "song-0.flac", "Original", "other")
-    assert [trial["x"] for trial in record["trials"]] == answers
-    assert [trial["answer"] for trial in record["trials"]] == given
-    assert (record["correct"], record["count"], record["planned"], record["seeded"]) == (right, 8, 8, True)
-    assert record["p_value"] == pytest.approx(p_value, rel=1e-12)
+        record = saved(page, "#abx-save", tmp_path)
+        assert (record["kind"], record["excerpt"], record["a"], record["b"]) == (
+            "abx", "song-0.flac", "Original", "other",
+        )  # fmt: skip
+        assert [trial["x"] for trial in record["trials"]] == answers
+        assert [trial["answer"] for trial in record["trials"]] == given
+        assert (record["correct"], record["count"], record["planned"]) == (right, 8, 8)
+        assert record["seeded"] is True
+        assert record["p_value"] == pytest.approx(p_value, rel=1e-12)
+        page.locator("#abx-again").click()
 
 
 def test_x_cannot_be_seen_before_the_answer(open_page: Opener) -> None:
@@ -116,17 +121,18 @@ def test_answers_need_x_and_fewer_trials_say_so(open_page: Opener, tmp_path: Pat
     assert page.locator("fieldset:disabled").count() == 0
 
 
-def test_without_a_seed_the_answers_differ(open_page: Opener, tmp_path: Path) -> None:
+def test_without_a_seed_the_answers_are_drawn_anew(open_page: Opener, tmp_path: Path) -> None:
+    page = open_page()
     found = set()
     for _ in range(2):
-        page = open_page()
-        start_abx(page, trials=30)
-        for _ in range(30):
+        start_abx(page, trials=20)
+        for _ in range(20):
             page.keyboard.press("x")
             page.keyboard.press("a")
         record = saved(page, "#abx-save", tmp_path)
         assert record["seeded"] is False
         found.add("".join(trial["x"] for trial in record["trials"]))
+        page.locator("#abx-again").click()
     assert len(found) == 2
 
 

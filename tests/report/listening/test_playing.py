@@ -6,7 +6,7 @@ The sounds are noise, so a short recording is found in them by correlation, to t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,29 @@ import numpy.typing as npt
 import pytest
 from scipy import signal
 
-from .conftest import RATE, SECONDS, Opener, excerpt
+from heartopt.report.listening import write_page
+from heartopt.report.listening.sound import matching_gain
+
+from .conftest import RATE, Opener, Visits, excerpt
 
 Samples = npt.NDArray[np.float64]
+SECONDS = 2.5  # of an excerpt
 BLOCK = 2_048
+SONG = excerpt(0, seconds=SECONDS)
 NAMES = ("Original", "same", "other", "quiet", "noise")
 # Gains make `quiet` as loud as the original; nothing else is changed.
 SOUNDS: dict[str, Samples] = {
     name: audio.mean(0).double().numpy()
-    for name, audio in zip(NAMES, [excerpt(0).original, *(take.audio for take in excerpt(0).takes)], strict=True)
+    for name, audio in zip(NAMES, [SONG.original, *(take.audio for take in SONG.takes)], strict=True)
 }
 
-RECORD = """() => {
-  const samples = new Float32Array(window.tap.fftSize);
-  window.tap.getFloatTimeDomainData(samples);
+# Press a key, if any; wait for so many seconds of the audio's own clock; give what was played last.
+RECORD = """async ([key, seconds]) => {
+  if (key) document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const end = tap.context.currentTime + seconds;
+  while (tap.context.currentTime < end) await new Promise((done) => setTimeout(done, 5));
+  const samples = new Float32Array(tap.fftSize);
+  tap.getFloatTimeDomainData(samples);
   const bytes = new Uint8Array(samples.buffer);
   let text = "";
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
@@ -35,17 +44,9 @@ RECORD = """() => {
 }"""
 
 
-def recorded(page: Any, wait: float) -> Samples:
-    """What was played last, 0.68 s of it, after waiting so many seconds of the audio's own clock."""
-    page.evaluate(
-        """(seconds) => new Promise((done) => {
-          const end = tap.context.currentTime + seconds;
-          const look = () => (tap.context.currentTime >= end ? done() : setTimeout(look, 5));
-          look();
-        })""",
-        wait,
-    )
-    return np.frombuffer(base64.b64decode(page.evaluate(RECORD)), dtype=np.float32).astype(np.float64)
+def recorded(page: Any, wait: float, key: str = "") -> Samples:
+    """The last 0.68 s of what was played, after a key, if any, and so many seconds."""
+    return np.frombuffer(base64.b64decode(page.evaluate(RECORD, [key, wait])), dtype=np.float32).astype(np.float64)
 
 
 def located(block: Samples, name: str) -> tuple[int, float]:
@@ -69,53 +70,79 @@ def heard(recording: Samples, names: tuple[str, ...] = ("Original", "other", "qu
     return found
 
 
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In place of the usual page, one that lasts longer than a recording."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    write_page([SONG, excerpt(1, seconds=1.0)], path, title="Two songs")
+    return path
+
+
+@pytest.fixture(scope="module")
+def player(visits: Visits) -> Any:
+    """A page that stays open."""
+    return visits()
+
+
 @pytest.fixture
-def playing(open_page: Opener) -> Iterator[Any]:
-    page = open_page()
-    page.keyboard.press("Space")
-    page.locator("#stage-play[data-playing=true]").wait_for()
-    yield page
+def playing(player: Any, open_page: Opener) -> Any:
+    """That page, playing the first excerpt's original from its beginning."""
+    player.get_by_role("radio", name="Song 0").check()
+    player.get_by_label("Match levels").check()
+    player.keyboard.press("Escape")
+    player.keyboard.press("1")
+    if player.locator("#stage-play").get_attribute("data-playing") == "true":
+        player.locator("#stage-play").click()
+    player.locator("#screen").focus()
+    player.keyboard.press("Home")
+    player.locator("#stage-play").click()
+    player.locator("#stage-play[data-playing=true]").wait_for()
+    return player
 
 
-def level(recording: Samples) -> float:
-    return float(np.sqrt(np.mean(recording**2)))
+def gain(recording: Samples, name: str) -> float:
+    """By what factor the last of a recording is louder than the sound."""
+    block = recording[-BLOCK:]
+    place, fit = located(block, name)
+    assert fit > 0.999
+    return float(np.linalg.norm(block) / np.linalg.norm(SOUNDS[name][place : place + BLOCK]))
 
 
-def test_the_selected_sound_is_played_and_switching_keeps_the_position(playing: Any) -> None:
+def test_the_selected_sound_is_played_in_time(playing: Any) -> None:
     first = playing.evaluate("tap.context.currentTime")
     names = heard(recorded(playing, 0.8))
     assert playing.evaluate("tap.context.currentTime") >= first + 0.8
     assert {name for name, _ in names} == {"Original"}
     assert len({place for _, place in names}) == 1  # one sample after the other, without a gap
-    before = "Original"
-    for key, name in (("3", "other"), ("4", "quiet")):
-        playing.keyboard.press(key)
-        names = heard(recorded(playing, 0.3))
-        words = [word for word, _ in names]
-        assert words[0] == before and words[-1] == name
-        assert words.count("") <= 1 and words == sorted(words, key=(before, "", name).index)
-        assert len({place for word, place in names if word}) == 1  # to the sample
-        before = name
-        recorded(playing, 0.5)
+
+
+@pytest.mark.parametrize(("key", "name"), [("3", "other"), ("4", "quiet")])
+def test_switching_keeps_the_position(playing: Any, key: str, name: str) -> None:
+    recorded(playing, 0.8)
+    names = heard(recorded(playing, 0.3, key))
+    words = [word for word, _ in names]
+    assert words[0] == "Original" and words[-1] == name
+    assert words.count("") <= 1 and words == sorted(words, key=("Original", "", name).index)
+    assert len({place for word, place in names if word}) == 1  # to the sample
 
 
 def test_switching_between_equal_sounds_cannot_be_heard(playing: Any) -> None:
     """The gains add up to one at every moment: no dip, no click."""
     recorded(playing, 0.8)
-    for key in "212":
-        playing.keyboard.press(key)
-    recording = recorded(playing, 0.3)
+    for key in "21":
+        recorded(playing, 0.02, key)
+    recording = recorded(playing, 0.3, "2")
+    assert playing.locator("#stage-shown").text_content() == "same"
     place, _ = located(recording[:BLOCK], "Original")
     np.testing.assert_allclose(recording, SOUNDS["Original"][place : place + len(recording)], atol=2e-4)
 
 
 def test_levels_are_matched_and_can_be_left(playing: Any) -> None:
-    playing.keyboard.press("4")
-    matched = level(recorded(playing, 0.8))
+    wanted = matching_gain(SONG.takes[2].audio, SONG.original)
+    assert wanted == pytest.approx(6.0, abs=0.1)
+    assert 20 * np.log10(gain(recorded(playing, 0.8, "4"), "quiet")) == pytest.approx(wanted, abs=0.01)
     playing.get_by_label("Match levels").uncheck()
-    plain = level(recorded(playing, 0.8))
-    assert 20 * np.log10(matched / plain) == pytest.approx(6.02, abs=0.1)
-    assert plain == pytest.approx(level(SOUNDS["quiet"]), rel=0.05)
+    assert gain(recorded(playing, 0.3), "quiet") == pytest.approx(1, abs=1e-3)
 
 
 def test_a_dragged_part_is_repeated(playing: Any) -> None:
@@ -148,22 +175,19 @@ def test_marks_by_keys_and_a_loop_given_up(playing: Any) -> None:
         playing.keyboard.press(key)
     assert playing.locator("#status").text_content() == "Loop from 0.5 to 1.6 seconds"
     assert playing.locator("#loop").is_visible()
-    assert screen.get_attribute("aria-valuetext") == "0.5 of 3.0 seconds"  # its end is its beginning
+    assert screen.get_attribute("aria-valuetext") == "0.5 of 2.5 seconds"  # its end is its beginning
     playing.keyboard.press("Escape")
     assert not playing.locator("#loop").is_visible()
     assert playing.locator("#stage-clear").is_disabled()
 
 
-def test_without_the_loop_it_ends(open_page: Opener) -> None:
-    page = open_page()
-    page.keyboard.press("l")
-    page.locator("#screen").focus()
-    page.keyboard.press("End")
-    page.keyboard.press("Shift+ArrowLeft")
-    page.locator("#stage-play").click()
-    page.locator("#stage-play[data-playing=true]").wait_for()
-    page.locator("#stage-play[data-playing=false]").wait_for()
-    assert page.locator("#screen").get_attribute("aria-valuenow") == "0.0"
+def test_without_the_loop_it_ends(playing: Any) -> None:
+    playing.keyboard.press("l")
+    playing.locator("#screen").focus()
+    playing.keyboard.press("End")
+    playing.locator("#stage-play[data-playing=false]").wait_for()
+    assert playing.locator("#screen").get_attribute("aria-valuenow") == "0.0"
+    playing.keyboard.press("l")
 
 
 def test_seeking_goes_there(playing: Any) -> None:
@@ -177,8 +201,7 @@ def test_another_excerpt_is_another_song(playing: Any) -> None:
     playing.get_by_role("radio", name="Song 1").check()
     assert playing.locator("#stage-play").get_attribute("data-playing") == "false"
     playing.locator("#stage-play").click()
-    recording = recorded(playing, 1.0)
-    sound = excerpt(1).original.mean(0).double().numpy()
-    fits = signal.correlate(sound, recording[:BLOCK], mode="valid", method="fft")
-    place = int(np.abs(fits).argmax())
-    np.testing.assert_allclose(recording, sound[place : place + len(recording)], atol=2e-4)
+    recording = recorded(playing, 0.9)  # a second's loop from its beginning: the recording ends before its seam
+    sound = excerpt(1, seconds=1.0).original.mean(0).double().numpy()
+    place = int(signal.correlate(sound, recording[-2 * BLOCK : -BLOCK], mode="valid", method="fft").argmax())
+    np.testing.assert_allclose(recording[-2 * BLOCK : -BLOCK], sound[place : place + BLOCK], atol=2e-4)
