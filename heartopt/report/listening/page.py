@@ -14,8 +14,7 @@ from markupsafe import Markup
 
 from heartopt.audio import SAMPLE_RATE
 from heartopt.files import write_text
-from heartopt.metrics.quantity import Quantity
-from heartopt.metrics.tiers import TIERS
+from heartopt.metrics import QUANTITIES, TIERS, Quantity
 from heartopt.report.listening import picture
 from heartopt.report.listening.entries import base64_of, excerpt_entry
 from heartopt.report.listening.table import make_table
@@ -31,7 +30,7 @@ def write_page(
     path: str | os.PathLike[str],
     *,
     title: str,
-    quantities: Mapping[str, Quantity] | None = None,
+    quantities: Mapping[str, Quantity] = QUANTITIES,
     about: str = "",
     anchor: bool = True,
 ) -> None:
@@ -44,7 +43,7 @@ def write_page(
         excerpts: what is listened to. A take that is longer than its original is cut; a shorter one ends in silence.
         path: the HTML file.
         title: of the page.
-        quantities: what is known of the takes' metrics: unit, decimals, better direction. Others are shown plainly.
+        quantities: what is known of the takes' metrics: unit, decimals, better direction.
         about: a sentence below the title.
         anchor: include a low-passed original (3.5 kHz) for blind ratings.
 
@@ -53,7 +52,7 @@ def write_page(
         AudioError: audio of another shape than `[C, N]` with one or two channels, empty, or not finite.
         OutputError: the file cannot be written.
     """
-    write_text(path, render(checked(excerpts), title=title, quantities=quantities or {}, about=about, anchor=anchor))
+    write_text(path, render(checked(excerpts), title=title, quantities=quantities, about=about, anchor=anchor))
 
 
 def render(

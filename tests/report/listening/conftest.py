@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from heartopt.metrics.quantity import Quantity
+from heartopt.metrics import Quantity
 from heartopt.report.listening import Excerpt, Take, write_page
 
 RATE = 48_000

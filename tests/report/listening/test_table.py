@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from heartopt.metrics.quantity import Quantity
+from heartopt.metrics import METRICS, Quantity
 from heartopt.report.listening import Excerpt, Take
 from heartopt.report.listening.table import MISSING, make_table
 
@@ -25,10 +25,16 @@ def table(*metrics: Mapping[str, float | str | None], control: int | None = None
 
 def test_headings_say_unit_and_direction() -> None:
     low, high, zero, other = table({"low": 1.0, "high": 1.0, "zero": 1.0, "other": 1.0}).columns
-    assert (low.note, low.about, low.better) == ("dB ↓", "About low. lower is better", "lower")
-    assert (high.note, high.about, high.better) == ("↑", "About high. higher is better", "higher")
+    assert (low.note, low.about, low.better) == ("dB ↓", "About low. Lower is better", "lower")
+    assert (high.note, high.about, high.better) == ("↑", "About high. Higher is better", "higher")
     assert (zero.note, zero.better) == ("share → 0", "zero")
-    assert (other.name, other.note, other.about, other.better) == ("other", "", "", "")
+    assert (other.name, other.note, other.about, other.blind, other.better) == ("other", "", "", "", "")
+
+
+def test_headings_say_what_a_metric_is_blind_to() -> None:
+    found = make_table([Excerpt("a", "A", AUDIO, [Take("x", AUDIO, {"stft": 1.0, "usage_3": 0.5})])], METRICS)
+    assert found.columns[0].blind == METRICS["stft"].blind.replace("`", "") != ""
+    assert "level 3" in found.columns[1].about  # unknown to the metrics, but not to heartopt
 
 
 def test_cells_have_decimals_and_unrounded_values() -> None:
