@@ -96,8 +96,8 @@ def shimmer_db(estimate: Tensor, target: Tensor) -> Tensor:
     squared magnitudes of a 2048-point STFT over all channels and frames, floored at 1e-10. Blind to where the
     energy lies within the band and in time.
     """
-    size = FFT_SIZES[-1]
-    return band_ratio_of(*(stft(x, size).abs() for x in _pair(estimate, target)), SHIMMER_BAND)
+    e, t = (stft(x, FFT_SIZES[-1]).abs() for x in _pair(estimate, target))
+    return band_ratio_of(e, t, SHIMMER_BAND)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

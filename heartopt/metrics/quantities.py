@@ -11,7 +11,7 @@ from heartopt.metrics.quantity import Quantity
 #: Of codes: they describe. Random codes use every entry, so none of them is a sign of quality by itself.
 CODES = (
     Quantity("usage", "Share of the codebook's entries that are used, mean over levels", "share", decimals=3),
-    Quantity("perplexity", "exp of the entropy of the codes' frequencies, mean over levels", "codes", decimals=1),
+    Quantity("perplexity", "2 to the entropy of the codes' frequencies, mean over levels", "codes", decimals=1),
     Quantity("entropy", "Entropy of the codes' frequencies, mean over levels", "bits"),
     Quantity("dead", "Entries that are never used, sum over levels", "codes", decimals=0),
     Quantity("bitrate", "What the codes' frequencies alone would cost, coded ideally", "bit/s", decimals=0),
@@ -23,7 +23,7 @@ CODES = (
 COST = (
     Quantity("rtf", "Seconds to make the tokens for a second of audio", "×", "lower", decimals=3),
     Quantity("seconds", "Length of the audio", "s", decimals=1),
-    Quantity("wall_seconds", "Time to make the tokens", "s", "lower"),
+    Quantity("wall_seconds", "Time to make the tokens; it grows with the audio", "s"),
     Quantity("tokens_per_second", "Tokens made in a second", "1/s", "higher", decimals=0),
     Quantity("peak_mb", "Peak memory of the process while they were made", "MB", "lower", decimals=0),
     Quantity("kbps", "Bits of a second of audio: nominal for tokens, the stream's for other codecs", "kbit/s", "lower"),
