@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from heartopt import metrics as measures
 from heartopt.errors import HeartoptError
 from heartopt.evaluation.statistics import effect_size, mean_interval, paired_difference, signed_rank_p
 from heartopt.evaluation.systems import BASELINE, CONTROLS
+from heartopt.metrics import quantity
 from heartopt.metrics.tiers import TIER_METRIC, tier
 
 Row = Mapping[str, Any]
@@ -205,12 +205,12 @@ def differences(rows: Sequence[Row], *, seed: int, against: str = BASELINE) -> t
 def _worst(metric: str, files: Sequence[str], values: Sequence[float]) -> str | None:
     """The file with the worst value; the first of equal ones."""
     known = [(file, value) for file, value in zip(files, values, strict=True) if math.isfinite(value)]
-    quantity = measures.QUANTITIES.get(metric) if hasattr(measures, "QUANTITIES") else None
-    if quantity is None or quantity.better is None or not known:
+    measured = quantity(metric)
+    if measured.better is None or not known:
         return None
     worst = known[0]
     for pair in known[1:]:
-        if quantity.worsening(pair[1], worst[1]) > 0:
+        if measured.worsening(pair[1], worst[1]) > 0:
             worst = pair
     return worst[0]
 

@@ -9,24 +9,24 @@ from typing import Any
 
 from heartopt.evaluation import Difference, Evaluation
 from heartopt.evaluation.systems import CONTROLS
+from heartopt.metrics import METRICS, quantity
 from heartopt.metrics.tiers import TIER_METRIC
 
-UNITS: Mapping[str, str] = {
-    "stft": "↓",
-    "stft_log1p": "↓",
-    "mel": "decades ↓",
-    "mel_log1p": "↓",
-    "si_sdr": "dB ↑",
-    "shimmer_db": "dB → 0",
-    "shimmer_excess": "share → 0",
-    "pesq_wb": "MOS ↑",
-    "pesq_nb": "MOS ↑",
-    "usage": "share",
-    "perplexity": "codes",
-    "rtf": "× ↓",
-}
 MISSING = "–"
-_DECIMALS = {"si_sdr": 1, "shimmer_db": 1, "shimmer_excess": 3, "perplexity": 1, "rtf": 3, "usage": 3}
+#: Metrics by family: no table is too wide to read. What is in none of them comes under "Other".
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "Main figures": ("stft", "mel", "si_sdr", "loudness_db", "shimmer_db", "pesq_wb"),
+    "Spectrum": (
+        *("stft_512", "stft_1024", "stft_2048", "stft_sc", "stft_log"),
+        *("stft_log1p", "stft_phase", "stft_hf", "lsd"),
+    ),
+    "Mel and waveform": ("mel_multi", "mel_log1p", "si_sdr_aligned", "delay_ms"),
+    "Shimmer": ("shimmer_band_db", "shimmer_excess", "shimmer_db_deshimmered", "shimmer_excess_deshimmered"),
+    "Predicted opinion": ("pesq_nb", "stoi", "visqol"),
+}
+_COST = ("rtf", "tokens_per_second", "kbps", "peak_mb")
+_CORPUS = ("usage", "perplexity", "entropy", "dead", "bitrate", "repetition", "novelty", "trigram_novelty", "fad")
+_LEVEL = ("usage", "perplexity", "entropy", "dead", "repetition", "novelty")
 
 
 @dataclass(frozen=True)
@@ -39,77 +39,143 @@ class TextTable:
 
 
 def summary_table(
-    evaluation: Evaluation, *, metrics: Sequence[str] = tuple(UNITS), intervals: Sequence[str] = tuple(UNITS)
+    evaluation: Evaluation, *, metrics: Sequence[str] = FAMILIES["Main figures"], intervals: Sequence[str] | None = None
 ) -> TextTable:
-    """One row a system: each metric's mean, the interval of some, and the tier; controls below the systems."""
+    """One row a system: the tier, each metric's mean and interval (of `intervals`, or all); controls come last.
+
+    A tier that the controls reach too is marked, see `not_told_apart`.
+    """
     metrics = _shown(evaluation, metrics)
+    wide = metrics if intervals is None else intervals
     files = {row["file"] for row in evaluation.rows}
     rows = [
         (
             label(name),
-            *_tier(evaluation, name),
-            *(_mean(evaluation, name, metric, metric in intervals) for metric in metrics),
+            *((_tier(evaluation, name),) if TIER_METRIC in metrics else ()),
+            *(_mean(evaluation, name, metric, metric in wide) for metric in metrics),
         )
         for name in _ordered(evaluation)
     ]
     tiered = ("tier",) if TIER_METRIC in metrics else ()
     title = f"Means over {len(files)} files [95 % bootstrap interval]"
-    return TextTable(title, ("system", *tiered, *(heading(metric) for metric in metrics)), tuple(rows))
+    return TextTable(title, ("system", *tiered, *(quantity(metric).heading for metric in metrics)), tuple(rows))
 
 
-def file_table(evaluation: Evaluation) -> TextTable:
-    """One row for each file and system."""
-    metrics = _shown(evaluation)
+def family_tables(evaluation: Evaluation) -> tuple[TextTable, ...]:
+    """`summary_table` of each family but the main one, under its name; families that were not measured are left out."""
+    listed = {name for names in FAMILIES.values() for name in names}
+    others = tuple(name for name in evaluation.metrics if name in METRICS and name not in listed)
+    found = []
+    for title, names in {**FAMILIES, "Other": others}.items():
+        if title != "Main figures" and (shown := _shown(evaluation, names)):
+            table = summary_table(evaluation, metrics=shown)
+            found.append(TextTable(title, table.headings, table.rows))
+    return tuple(found)
+
+
+def not_told_apart(evaluation: Evaluation) -> tuple[str, ...]:
+    """A sentence for each system whose tier metric a control reaches: its tier is not to be believed."""
+    found = []
+    for name in _ordered(evaluation):
+        entry = evaluation.find(name, TIER_METRIC)
+        if entry and entry.overlaps:
+            controls = ", ".join(entry.overlaps)
+            found.append(f"{name} is not clearly better than {controls}: their intervals of {TIER_METRIC} overlap")
+    return tuple(found)
+
+
+def file_table(evaluation: Evaluation, *, metrics: Sequence[str] = FAMILIES["Main figures"]) -> TextTable:
+    """One row for each file and system, with the row's note where it has one."""
+    metrics = _shown(evaluation, metrics)
     tiered = TIER_METRIC in metrics
+    noted = any(row.get("note") for row in evaluation.rows)
     rows = tuple(
         (
             row["file"],
             label(row["system"]),
             *((str(row.get("tier", MISSING)),) if tiered else ()),
             *(cell(row.get(metric), metric) for metric in metrics),
+            *((str(row.get("note") or ""),) if noted else ()),
         )
         for row in evaluation.rows
     )
-    headings = ("file", "system", *(("tier",) if tiered else ()), *(heading(metric) for metric in metrics))
+    ends = (("note",) if noted else (), ("tier",) if tiered else ())
+    headings = ("file", "system", *ends[1], *(quantity(metric).heading for metric in metrics), *ends[0])
     return TextTable("Every file", headings, rows)
 
 
-def difference_table(evaluation: Evaluation, *, metrics: Sequence[str] = tuple(UNITS)) -> TextTable | None:
-    """Paired differences against the baseline, metric by metric; None where there are none."""
-    shown = _shown(evaluation, metrics)
-    found = [entry for entry in evaluation.differences if entry.metric in shown]
+def difference_table(evaluation: Evaluation, *, metrics: Sequence[str] | None = None) -> TextTable | None:
+    """Paired differences from one system, metric by metric; None where there are none."""
+    wanted = set(METRICS if metrics is None else metrics)
+    found = [entry for entry in evaluation.differences if entry.metric in wanted]
     if not found:
         return None
-    rows = tuple((entry.system, entry.metric, _difference(entry), _verdict(entry)) for entry in found)
+    rows = tuple(
+        (label(entry.system), entry.metric, _difference(entry), _interval(entry), _decimal(entry.effect), _p(entry.p))
+        for entry in found
+    )
     files = max(entry.files for entry in found)
     title = f"Paired differences from {found[0].baseline} over {files} files [95 % bootstrap interval]"
-    return TextTable(title, ("system", "metric", "mean difference", "interval"), rows)
+    return TextTable(title, ("system", "metric", "mean difference", "interval", "effect d", "p"), rows)
+
+
+def worst_table(evaluation: Evaluation, *, metrics: Sequence[str] = ("stft", "mel", "shimmer_db")) -> TextTable | None:
+    """The file where each system is worst by some metrics, with its value; None where no file has one."""
+    metrics = _shown(evaluation, metrics)
+    rows = []
+    for name in _ordered(evaluation):
+        if name not in CONTROLS:
+            cells = tuple(_worst(evaluation, name, metric) for metric in metrics)
+            rows.append((label(name), *cells))
+    if not metrics or all(value == MISSING for row in rows for value in row[1:]):
+        return None
+    return TextTable("Worst files", ("system", *(quantity(metric).heading for metric in metrics)), tuple(rows))
+
+
+def corpus_table(evaluation: Evaluation) -> TextTable | None:
+    """What is counted over the whole suite: all codes together, and the Fréchet distance; None where nothing is."""
+    metrics = [name for name in _CORPUS if any(name in entry for entry in evaluation.corpus)]
+    if not metrics:
+        return None
+    rows = tuple(
+        (label(entry["system"]), *(cell(entry.get(metric), metric) for metric in metrics))
+        for entry in _controls_last(evaluation.corpus)
+    )
+    title = "Over the whole suite: codes of all files together, Fréchet distance"
+    return TextTable(title, ("system", *(quantity(metric).heading for metric in metrics)), rows)
 
 
 def level_table(evaluation: Evaluation) -> TextTable | None:
-    """Usage and perplexity of each level, one row a system; None where no system makes tokens."""
-    names = [name for name in evaluation.metrics if name.startswith(("usage_", "perplexity_"))]
-    levels = sorted({int(name.rsplit("_", 1)[1]) for name in names})
+    """Codes of the whole suite level by level, one row a system and quantity; None where no system makes tokens."""
+    levels = sorted({int(key.rsplit("_", 1)[1]) for entry in evaluation.corpus for key in entry if _is_level(key)})
     if not levels:
         return None
+    rows = []
+    for entry in _controls_last(evaluation.corpus):
+        for name in _LEVEL:
+            if f"{name}_{levels[0]}" in entry:
+                cells = (cell(entry.get(f"{name}_{level}"), name) for level in levels)
+                rows.append((label(entry["system"]), quantity(name).heading, *cells))
+    return TextTable("Codes by level", ("system", "quantity", *(f"level {n}" for n in levels)), tuple(rows))
+
+
+def cost_table(evaluation: Evaluation) -> TextTable | None:
+    """Time, memory and bits of each system; None where nothing of it was measured."""
+    metrics = _shown(evaluation, _COST)
+    if not metrics:
+        return None
     rows = tuple(
-        (label(name), *(_level(evaluation, name, level) for level in levels))
+        (label(name), *(_mean(evaluation, name, metric, interval=False) for metric in metrics))
         for name in _ordered(evaluation)
-        if evaluation.find(name, f"usage_{levels[0]}")
+        if name not in CONTROLS
     )
-    headings = ("system", *(f"level {level}" for level in levels))
-    return TextTable("Codes by level: share of the codebook used in a file / perplexity (means)", headings, rows)
+    return TextTable("Cost", ("system", *(quantity(metric).heading for metric in metrics)), rows)
 
 
 def control_figures(evaluation: Evaluation) -> tuple[tuple[str, float], ...]:
     """The controls' mean `stft`, lowest first."""
     found = [(name, evaluation.find(name, TIER_METRIC)) for name in evaluation.systems if name in CONTROLS]
     return tuple(sorted(((name, entry.mean) for name, entry in found if entry), key=lambda pair: pair[1]))
-
-
-def heading(metric: str) -> str:
-    """A metric's name with its unit and direction."""
-    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
 
 
 def label(system: str) -> str:
@@ -123,14 +189,15 @@ def cell(value: Any, metric: str) -> str:
         return value
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{value:.{_decimals(metric)}f}"
+    return f"{value:.{quantity(metric).decimals}f}"
 
 
-def _decimals(metric: str) -> int:
-    return _DECIMALS.get(metric, 2)
+def _is_level(key: str) -> bool:
+    stem, _, level = key.rpartition("_")
+    return stem in _LEVEL and level.isdigit()
 
 
-def _shown(evaluation: Evaluation, metrics: Sequence[str] = tuple(UNITS)) -> tuple[str, ...]:
+def _shown(evaluation: Evaluation, metrics: Sequence[str]) -> tuple[str, ...]:
     """The metrics that the evaluation has, in their order."""
     return tuple(metric for metric in metrics if metric in evaluation.metrics)
 
@@ -140,11 +207,15 @@ def _ordered(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(sorted(evaluation.systems, key=lambda name: name in CONTROLS))
 
 
-def _tier(evaluation: Evaluation, system: str) -> tuple[str, ...]:
-    if TIER_METRIC not in evaluation.metrics:
-        return ()
+def _controls_last(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(records, key=lambda entry: entry["system"] in CONTROLS)
+
+
+def _tier(evaluation: Evaluation, system: str) -> str:
     entry = evaluation.find(system, TIER_METRIC)
-    return (entry.tier if entry and entry.tier else MISSING,)
+    if not entry or not entry.tier:
+        return MISSING
+    return f"{entry.tier} (like {', '.join(entry.overlaps)})" if entry.overlaps else entry.tier
 
 
 def _mean(evaluation: Evaluation, system: str, metric: str, interval: bool) -> str:
@@ -163,18 +234,36 @@ def _word(rows: Sequence[Mapping[str, Any]], system: str, metric: str) -> str:
     return next((value for value in values if isinstance(value, str)), MISSING)
 
 
-def _level(evaluation: Evaluation, system: str, level: int) -> str:
-    pair = [(name, evaluation.find(system, f"{name}_{level}")) for name in ("usage", "perplexity")]
-    return " / ".join(cell(entry.mean if entry else None, name) for name, entry in pair)
+def _worst(evaluation: Evaluation, system: str, metric: str) -> str:
+    entry = evaluation.find(system, metric)
+    if entry is None or entry.worst is None:
+        return MISSING
+    row = next(row for row in evaluation.rows if (row["system"], row["file"]) == (system, entry.worst))
+    return f"{entry.worst}: {cell(row[metric], metric)}"
 
 
 def _difference(entry: Difference) -> str:
-    return f"{entry.mean:+.{_decimals(entry.metric)}f}"
+    return f"{entry.mean:+.{_fine(entry)}f}"
 
 
-def _verdict(entry: Difference) -> str:
+def _interval(entry: Difference) -> str:
     if not math.isfinite(entry.low):
         return "unknown (one file)"
-    places = _decimals(entry.metric)
+    places = _fine(entry)
     text = f"[{entry.low:+.{places}f}, {entry.high:+.{places}f}]"
     return text if entry.clear else f"{text} includes 0"
+
+
+def _fine(entry: Difference) -> int:
+    """Differences are smaller than what they are of."""
+    return quantity(entry.metric).decimals + 1
+
+
+def _decimal(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else MISSING
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heartopt.evaluation import Evaluation
-from heartopt.report.tables import TextTable, difference_table, summary_table
+from heartopt.report.tables import TextTable, difference_table, not_told_apart, summary_table
 
 # What fits into 120 columns; the files have all.
 _METRICS = ("stft", "mel", "si_sdr", "shimmer_db", "pesq_wb", "perplexity", "rtf")
@@ -18,9 +18,10 @@ _COLOURS = {"Excellent": "green", "Good": "green", "Fair": "yellow", "Poor": "re
 
 
 def render(evaluation: Evaluation) -> RenderableType:
-    """The summary, the paired differences of the main metrics, and what failed."""
+    """The summary, what is not told from a control, the paired differences of the main metrics, and what failed."""
     summary = summary_table(evaluation, metrics=_METRICS, intervals=("stft",))
     parts: list[RenderableType] = [as_rich(summary)] if evaluation.rows else []
+    parts += [Text(f"{sentence}.", style="yellow") for sentence in not_told_apart(evaluation)]
     if table := difference_table(evaluation, metrics=_COMPARED):
         parts.append(as_rich(table))
     for failure in evaluation.failed:
@@ -36,5 +37,5 @@ def as_rich(table: TextTable) -> Table:
         text = escape(heading.replace(" (", "\n("))  # the unit below the name
         result.add_column(text, justify="left" if number == 0 else "right", no_wrap=True)
     for row in table.rows:
-        result.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        result.add_row(*(Text(cell, style=_COLOURS.get(cell.partition(" (")[0], "")) for cell in row))
     return result

@@ -32,5 +32,10 @@ def evaluation() -> Evaluation:
         row(hostile, "optimized", 1.9, "Good", **codes(0.5)),
     )
     failed = (Failure("c.wav", "optimized", "c.wav: truncated"), Failure("d.wav", None, "d.wav: empty"))
-    settings = {"codec": "mini", "judge_seeds": [101, 102], "projection": None}
-    return Evaluation("own", rows, summarize(rows, seed=0), differences(rows, seed=0), failed, settings)
+    settings = {"codec": "mini", "judge_seeds": [101, 102], "projection": None, "seed": 0}
+    corpus = (
+        {"system": "silence", "fad": 9.5},
+        {"system": "projection", **codes(0.5), "entropy": 3.0, "dead": 4.0, "bitrate": 300.0, "fad": 0.25},
+        {"system": "optimized", **codes(0.75), "entropy": 4.0, "dead": 2.0, "bitrate": 400.0, "fad": 0.125},
+    )
+    return Evaluation("own", rows, summarize(rows, seed=0), differences(rows, seed=0), failed, settings, corpus)
