@@ -52,7 +52,7 @@ def test_grey_levels_are_decibels() -> None:
     assert picture.to_grey(levels, 40.0).tolist() == [[0, 0, 0, 128, 188]]
 
 
-@pytest.mark.parametrize(("samples", "width"), [(1, 1), (1_440, 23), (8 * RATE, 721), (60 * RATE, 720)])
+@pytest.mark.parametrize(("samples", "width"), [(1, 1), (1_440, 23), (8 * RATE, 721), (16 * RATE, 720)])
 def test_pictures_have_a_bounded_width(samples: int, width: int) -> None:
     level = picture.level_db(torch.randn(2, samples, generator=torch.Generator().manual_seed(0)))
     assert level.shape == (picture.HEIGHT, min(width, picture.WIDTH))

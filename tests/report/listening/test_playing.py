@@ -166,6 +166,15 @@ def test_a_dragged_part_is_repeated(playing: Any) -> None:
     assert np.diff(turns) == pytest.approx(end - begin, abs=1)
 
 
+def test_a_loop_that_begins_now_plays_on(playing: Any) -> None:
+    """A new loop is a new start of all sources, at the very sample where the old ones would be."""
+    recorded(playing, 0.8)
+    names = heard(recorded(playing, 0.3, "i"))
+    assert playing.locator("#loop").is_visible()
+    assert len({place for name, place in names if name}) == 1
+    assert [name for name, _ in names].count("") <= 2
+
+
 def test_marks_by_keys_and_a_loop_given_up(playing: Any) -> None:
     playing.keyboard.press("Space")
     screen = playing.locator("#screen")

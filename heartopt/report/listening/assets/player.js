@@ -100,17 +100,19 @@ class Player {
   setRegion(start, end) {
     const grid = (value) => Math.round(Math.min(Math.max(value, 0), this.seconds) * this.rate) / this.rate;
     this.region = { start: grid(start), end: grid(end) };
-    const place = this.position(this.#soon());
-    this.#restart(place < this.region.start || place >= this.region.end ? this.region.start : place);
+    const at = this.#soon();
+    const place = this.position(at);
+    this.#restart(place < this.region.start || place >= this.region.end ? this.region.start : place, at);
   }
 
+  // The next moment of the audio clock, on a whole sample, that all sources can start at.
   #soon() {
     return this.context ? Math.ceil((this.context.currentTime + LEAD) * this.rate) / this.rate : 0;
   }
 
-  #restart(place) {
+  // Play on from a position, by default where it will be by then; without a click, and in step.
+  #restart(place, at = this.#soon()) {
     if (this.deck) {
-      const at = this.#soon();
       const next = place ?? this.position(at);
       this.#fadeOut(at);
       this.#start(next, at);
@@ -120,8 +122,9 @@ class Player {
     this.changed();
   }
 
+  // Start a deck: a source for each sound into its own gain, all into the seam's envelope, that into a fade.
   #start(place, at = this.#soon()) {
-    const context = this.context;
+    const { context } = this;
     const from = Math.round(place * this.rate) / this.rate;
     const { start, end } = this.region;
     const fade = new GainNode(context, { gain: 0 });
