@@ -106,7 +106,8 @@ def compare(evaluation: Evaluation, baseline: Baseline, tolerances: Mapping[str,
 
     A metric is worse when its interval lies above zero and its mean worsening exceeds its tolerance: the registry's,
     or the baseline's own, or the one given here, which wins. Where the better direction is zero, distances from zero
-    are compared. A file without a number on either side does not count for that metric.
+    are compared. Values below a quantity's floor count as the floor. A file without a number on either side does not
+    count for that metric.
 
     Args:
         tolerances: metric -> tolerance in its unit; 0 or more. Infinity: the metric does not gate.
@@ -240,8 +241,8 @@ def _compare_metric(
     if not had:
         return
     pairs = [(file, old, _number(new)) for file, old, new in had if math.isfinite(_number(new))]
-    worse = quantity(metric).worsening
-    values = [worse(new, old) for _, old, new in pairs]
+    found = quantity(metric)
+    values = [found.worsening(max(new, found.floor), max(old, found.floor)) for _, old, new in pairs]
     interval = worsening_interval(values)
     counted = {file for file, _, _ in pairs}
     lost = [(file, new) for file, _, new in had if file not in counted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,10 @@ class Quantity:
         unit: "" for none.
         better: which way is better.
         decimals: that are worth showing.
-        tolerance: a difference so small that nobody need care, in the quantity's unit; the regression gate's.
+        tolerance: a difference so small that nobody need care, in the quantity's unit; the regression gate's. Above
+            what another decoder noise does to means over six excerpts of 4 s, see `reports/gate_noise.md`.
+        floor: the regression gate takes lower values for this one: they say no more than that nothing is left of the
+            target, and by how much is chance.
     """
 
     name: str
@@ -28,6 +32,7 @@ class Quantity:
     better: Better = None
     decimals: int = 2
     tolerance: float = 0.0
+    floor: float = -math.inf
 
     @property
     def heading(self) -> str:

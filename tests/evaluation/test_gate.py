@@ -133,6 +133,15 @@ def test_tolerances_come_from_the_registry_the_baseline_or_the_call() -> None:
     assert [entry.metric for entry in compare(now, baseline(then, stft=math.inf)).comparisons] == [FILES]
 
 
+def test_below_its_floor_a_value_says_nothing() -> None:
+    """An SI-SDR of -30 dB is no better than one of -60 dB: nothing of the waveform is left in either."""
+    floor = METRICS["si_sdr"].floor
+    before = baseline(rows(si_sdr=[floor - 20] * 6))
+    assert find_regressions(evaluation(rows(si_sdr=[floor - 50] * 6)), before) == ()
+    (found,) = find_regressions(evaluation(rows(si_sdr=[floor - 50] * 6)), baseline(rows(si_sdr=[floor + 3] * 6)))
+    assert found.worse_by == pytest.approx(3) and found.now == floor - 50
+
+
 def test_every_metric_that_gates_has_a_tolerance() -> None:
     """With none, another version of a library, which rounds otherwise, would fail the gate."""
     directed = [metric for metric in METRICS.values() if metric.better is not None]
