@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from heartopt.audio import SAMPLE_RATE
 from heartopt.codec import HeartCodec
-from heartopt.errors import ConfigError, HeartoptError
-from heartopt.evaluation.results import Evaluation, Failure, Row, differences, summarize
-from heartopt.evaluation.suites import Suite, files_suite, load_suite
-from heartopt.evaluation.systems import (
-    NEED_PROJECTION,
-    SYSTEMS,
-    Decoding,
-    Output,
-    Setup,
-    Subject,
-    check_systems,
-    default_systems,
-)
-from heartopt.metrics import (
-    DEFAULT_METRICS,
-    TIER_METRIC,
-    average,
-    check_metrics,
-    code_statistics,
-    measure,
-    tier,
-)
+from heartopt.errors import ConfigError
+from heartopt.evaluation import pool
+from heartopt.evaluation.corpus import corpus_statistics
+from heartopt.evaluation.judging import SongResult, judge_song
+from heartopt.evaluation.plan import EMBEDDER, JUDGE_SEEDS, Plan, Request, make_plan
+from heartopt.evaluation.results import Evaluation, differences, summarize
+from heartopt.evaluation.suites import Suite
+from heartopt.evaluation.systems import SystemSpec
+from heartopt.metrics.frechet import Embedder
 from heartopt.optimize import OptimizeSettings
-from heartopt.projection import EncoderProjection, check_fits, default_projection
-from heartopt.seeding import keyed_generator
-from heartopt.version import __version__
+from heartopt.projection import EncoderProjection
 
-JUDGE_SEEDS = (101, 102)
+__all__ = ["JUDGE_SEEDS", "Progress", "evaluate", "run_plan"]
 
 
 @dataclass(frozen=True)
@@ -58,17 +37,21 @@ def evaluate(
     codec: HeartCodec,
     suite: Suite | str | Path | None = None,
     files: Sequence[str | Path] | None = None,
-    systems: Sequence[str] | None = None,
+    systems: Sequence[str | SystemSpec] | None = None,
     projection: EncoderProjection | None = None,
     projection_name: str | None = None,
     metrics: Sequence[str] | None = None,
+    against: str | None = None,
     seeds: Sequence[int] | None = None,
     duration: float | None = None,
     num_steps: int = 10,
     guidance_scale: float = 1.25,
     optimize: OptimizeSettings | None = None,
+    embedder: str | Embedder | None = EMBEDDER,
     seed: int = 0,
     mixdown: bool = False,
+    cache: str | Path | None = None,
+    jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Evaluation:
     """Judge systems on a suite (or on plain files), song by song.
@@ -78,20 +61,29 @@ def evaluate(
     judge not counted; `rtf` is that over the audio's seconds. A song that cannot be read, and a system that
     fails on a song, go to `failed`, and the rest goes on.
 
+    A song is in memory at a time: about 1 MB for each second of it, beside the codec and what a system needs.
+
     Args:
         codec: the frozen codec that every system's tokens are decoded with.
         suite: a suite, or the path of its YAML. Give this or `files`.
-        files: audio files and folders (searched recursively).
-        systems: names of `SYSTEMS`; default: the suite's, else all that are possible.
-        projection: where `projection` and `optimized` start; default: the codec's own.
+        files: audio files, folders (searched recursively) and patterns.
+        systems: specs (`heartopt.evaluation.systems.FORMS`, `NAME=SYSTEM` too) or names of the suite's systems;
+            default: the suite's, else all of `SYSTEMS` that are possible.
+        projection: where `projection`, `optimized` and `optimize:…` start; default: the codec's own.
         projection_name: what the report calls it.
-        metrics: names of `METRICS`; default: all. Usage and perplexity come with every system that makes tokens.
+        metrics: names of `METRICS`; default: the suite's, else all. What codes tell comes with every system that
+            makes tokens.
+        against: the system that paired differences are taken from; default: the suite's, else `projection`.
         seeds: judge seeds; default: the suite's, else `JUDGE_SEEDS`. They share no noise with the optimizer's.
         duration: seconds of the decoder's windows, for all systems; default: the codec's.
         num_steps, guidance_scale: of the decoder, for all systems.
         optimize: settings of `optimized`; its decoder settings are replaced by those above.
-        seed: of the controls and of the bootstrap.
-        mixdown: for `files`: take more than two channels as their mean.
+        embedder: of the Fréchet audio distance: "spectral", "module:Class", an object; None: leave it out.
+        seed: of the controls, of `optimize:…`'s draws where `optimize` is not given, and of the bootstrap.
+        mixdown: take more than two channels as their mean, of `files` and of audio folders.
+        cache: a folder where outputs and measured values are kept and looked for; None keeps nothing.
+        jobs: processes; each holds a codec of its own and a share of torch's threads. With equal threads a process,
+            results do not depend on it. Scripts that use more than one need the usual `if __name__ == "__main__":`.
         progress: called before every pair and at the end.
 
     Raises:
@@ -99,134 +91,85 @@ def evaluate(
         AudioError: a missing file or a folder without audio.
         CheckpointError: no default projection for this codec, or a projection that does not fit it.
         CodecError: a `duration` that is no multiple of 7.44 s.
+        HeartoptError: a process of several died.
     """
-    loaded = _suite(suite, files, mixdown)
-    possible = default_systems(codec, len(loaded.songs))
-    names = tuple(systems or [name for name in loaded.systems or possible if name in possible or name not in SYSTEMS])
-    check_systems(names, codec, len(loaded.songs))
-    judge = tuple(JUDGE_SEEDS if seeds is None and loaded.seeds is None else seeds or loaded.seeds or ())
-    if not judge or len(set(judge)) < len(judge):
-        raise ConfigError(f"judge seeds must be one or more different numbers, not {list(judge)}")
-    decoding = Decoding(codec.window_plan(duration).seconds, num_steps, guidance_scale)
-    start: EncoderProjection | None = None
-    if NEED_PROJECTION.intersection(names):
-        start = projection or default_projection(codec)
-        check_fits(start, codec)
-        start = start.to(codec.scalar_device)
-    setup = Setup(codec, start, decoding, _with_decoding(optimize, decoding), seed)
-    chosen = check_metrics(DEFAULT_METRICS if metrics is None else metrics)
-    rows: list[Row] = []
-    failed: list[Failure] = []
-    for result in _judge(loaded, names, setup, chosen, judge, progress):
-        (failed if isinstance(result, Failure) else rows).append(result)  # type: ignore[arg-type]
-    return Evaluation(
-        suite=loaded.name,
-        rows=tuple(rows),
-        summary=summarize(rows, seed=seed),
-        differences=differences(rows, seed=seed),
-        failed=tuple(failed),
-        settings=_settings(loaded, names, setup, judge, _projection_name(projection, projection_name)),
+    request = Request(
+        codec=codec,
+        suite=suite,
+        files=files,
+        systems=systems,
+        projection=projection,
+        projection_name=projection_name,
+        metrics=metrics,
+        against=against,
+        seeds=seeds,
+        duration=duration,
+        num_steps=num_steps,
+        guidance_scale=guidance_scale,
+        optimize=optimize,
+        embedder=embedder,
+        seed=seed,
+        mixdown=mixdown,
+        cache=cache,
     )
+    return run_plan(make_plan(request), jobs=jobs, progress=progress)[0]
 
 
-def _judge(
-    suite: Suite,
-    names: Sequence[str],
-    setup: Setup,
-    metrics: Sequence[str],
-    seeds: Sequence[int],
-    progress: Callable[[Progress], None] | None,
-) -> Iterator[Row | Failure]:
-    """A row or a failure for each pair; one failure for a song that cannot be read."""
-    tell = progress or (lambda _: None)
-    total = len(suite.songs) * len(names)
-    for index, song in enumerate(suite.songs):
-        neighbour = suite.songs[(index + 1) % len(suite.songs)]
-        try:
-            target = song.read()
-        except HeartoptError as error:
-            yield Failure(song.name, None, str(error))
-            continue
-        subject = Subject(index, target, neighbour.read)
-        for position, name in enumerate(names):
-            tell(Progress(index * len(names) + position, total, song.name, name))
-            try:
-                values = _measured(setup, subject, song.name, name, metrics, seeds)
-            except HeartoptError as error:
-                yield Failure(song.name, name, str(error))
-            else:
-                yield {"file": song.name, "system": name, **values}
-    tell(Progress(total, total, "", ""))
+def run_plan(
+    plan: Plan, *, jobs: int = 1, progress: Callable[[Progress], None] | None = None
+) -> tuple[Evaluation, int]:
+    """Judge all songs of a plan; also says how many rows nothing had to be computed for. Raises as `evaluate`."""
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}: give at least 1")
+    songs, systems = plan.suite.songs, tuple(plan.systems)
+    count = _Count(len(songs) * len(systems), progress or (lambda _: None))
+
+    def tell(song: int, system: str) -> None:
+        count.tell(song, systems.index(system), songs[song].name, system)
+
+    results: list[SongResult | None] = [None] * len(songs)
+    for index, result in _results(plan, jobs, tell):
+        results[index] = result
+        count.finish(index, len(systems))
+    count.end()
+    found = [result for result in results if result is not None]
+    rows = tuple(row for result in found for row in result.rows)
+    evaluation = Evaluation(
+        suite=plan.suite.name,
+        rows=rows,
+        summary=summarize(rows, seed=plan.setup.seed),
+        differences=differences(rows, seed=plan.setup.seed, against=plan.against),
+        failed=tuple(failure for result in found for failure in result.failed),
+        settings=plan.settings(),
+        corpus=corpus_statistics(found, systems, plan.setup.codec.config.codebook_size),
+        songs=tuple(result.song for result in found if result.song is not None),
+        against=plan.against,
+    )
+    return evaluation, sum(result.found for result in found)
 
 
-def _measured(
-    setup: Setup, subject: Subject, song: str, name: str, metrics: Sequence[str], seeds: Sequence[int]
-) -> dict[str, Any]:
-    """One row's values: metrics (means over the seeds), tier, statistics of the codes, time."""
-    began = time.perf_counter()
-    output = SYSTEMS[name](setup, subject)
-    wall_seconds = time.perf_counter() - began
-    samples = subject.target.shape[-1]
-    measured = [
-        measure(audio[:, :samples].to(subject.target), subject.target, metrics)
-        for audio in _audios(setup, output, song, seeds)
-    ]
-    values: dict[str, Any] = {metric: average([found[metric] for found in measured]) for metric in metrics}
-    if TIER_METRIC in values:
-        values["tier"] = tier(values[TIER_METRIC])
-    if output.tokens is not None:
-        values |= code_statistics(output.tokens, setup.codec.config.codebook_size).metrics()
-    seconds = samples / SAMPLE_RATE
-    return {**values, "seconds": seconds, "wall_seconds": wall_seconds, "rtf": wall_seconds / seconds}
-
-
-def _audios(setup: Setup, output: Output, song: str, seeds: Sequence[int]) -> Iterator[Tensor]:
-    """The output's own audio; tokens decoded under each judge seed, whose keys are this module's own.
-
-    Every song has noise of its own, the same for all systems. One noise for all songs would move all of them
-    together, which no interval over songs sees.
-    """
-    if output.audio is not None:
-        yield output.audio
-    if output.tokens is None:
+def _results(plan: Plan, jobs: int, tell: Callable[[int, str], None]) -> Iterator[tuple[int, SongResult]]:
+    count = len(plan.suite.songs)
+    if min(jobs, count) > 1:
+        yield from pool.judge_songs(plan, jobs, tell)
         return
-    for seed in seeds:
-        with torch.no_grad():
-            yield setup.codec.detokenize(
-                output.tokens, **asdict(setup.decoding), generator=keyed_generator("evaluate", seed, song)
-            )
+    for index in range(count):
+        yield index, judge_song(plan, index, lambda system: tell(index, system))  # noqa: B023 (called at once)
 
 
-def _suite(suite: Suite | str | Path | None, files: Sequence[str | Path] | None, mixdown: bool) -> Suite:
-    if (suite is None) == (not files):
-        raise ConfigError("give a suite or audio files to evaluate, and not both")
-    if files:
-        return files_suite([Path(file) for file in files], mixdown=mixdown)
-    return suite if isinstance(suite, Suite) else load_suite(Path(str(suite)))
+class _Count:
+    """How many pairs are done, song by song: songs of several processes go on side by side."""
 
+    def __init__(self, total: int, progress: Callable[[Progress], None]) -> None:
+        self._total, self._progress = total, progress
+        self._done: dict[int, int] = {}
 
-def _projection_name(given: EncoderProjection | None, name: str | None) -> str:
-    return name or ("the codec's default" if given is None else "a given one")
+    def tell(self, song: int, done: int, file: str, system: str) -> None:
+        self._done[song] = done
+        self._progress(Progress(sum(self._done.values()), self._total, file, system))
 
+    def finish(self, song: int, systems: int) -> None:
+        self._done[song] = systems
 
-def _with_decoding(optimize: OptimizeSettings | None, decoding: Decoding) -> OptimizeSettings:
-    return replace(optimize or OptimizeSettings(), **asdict(decoding))
-
-
-def _settings(
-    suite: Suite, names: Sequence[str], setup: Setup, seeds: Sequence[int], projection_name: str | None
-) -> dict[str, Any]:
-    """How it was run, for the report: JSON types only."""
-    return {
-        "heartopt": __version__,
-        "codec": setup.codec.name,
-        "fingerprint": setup.codec.fingerprint(),
-        "projection": projection_name if setup.projection is not None else None,
-        "systems": list(names),
-        "songs": len(suite.songs),
-        "judge_seeds": list(seeds),
-        "decoding": asdict(setup.decoding),
-        "optimize": asdict(setup.optimize) if "optimized" in names else None,
-        "seed": setup.seed,
-        "torch_threads": torch.get_num_threads(),
-    }
+    def end(self) -> None:
+        self._progress(Progress(self._total, self._total, "", ""))

@@ -2,7 +2,12 @@
 
 name: mini
 about: Three excerpts ...
-systems: [projection, optimized]     # optional
+systems:                             # optional; see `heartopt.evaluation.systems.FORMS`
+  - projection
+  - trained=projection:checkpoints/best.safetensors   # files and folders relative to the YAML
+  - {name: longer, system: optimized, settings: {steps: 80}}
+against: projection                  # optional: the system that differences are taken from
+metrics: [stft, mel]                 # optional
 seeds: [101, 102]                    # optional
 songs:
   - file: excerpts/nebula.flac       # relative to the YAML
@@ -18,9 +23,10 @@ songs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -28,15 +34,19 @@ from torch import Tensor
 
 from heartopt.audio import SAMPLE_RATE, AudioFile, find_audio, stereo
 from heartopt.errors import AudioError, ConfigError
+from heartopt.evaluation.systems.specs import SystemSpec
 from heartopt.files import sha256_of
 
 _SUITE_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "about": str,
     "systems": list,
+    "against": str,
+    "metrics": list,
     "seeds": list,
     "songs": list,
 }
+_SYSTEM_KEYS: Mapping[str, type | tuple[type, ...]] = {"name": str, "system": str, "settings": dict}
 _SONG_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "file": str,
     "name": str,
@@ -60,6 +70,8 @@ class Song:
         start, seconds: the excerpt; `seconds` None means to the end.
         details: title, author, licence, sha256, source, as the suite gives them.
         mixdown: take more than two channels as their mean.
+        file: the file's path in its suite or folder; what is looked for in folders of outputs.
+        stems: names, without a suffix, under which such folders may have the song's output; best first.
     """
 
     name: str
@@ -68,6 +80,22 @@ class Song:
     seconds: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     mixdown: bool = False
+    file: str = ""
+    stems: tuple[str, ...] = ()
+
+    @property
+    def is_excerpt(self) -> bool:
+        """Whether it is a part of its file."""
+        return self.start > 0 or self.seconds is not None
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the file. Raises HeartoptError."""
+        return sha256_of(self.path)
+
+    def identity(self) -> dict[str, Any]:
+        """What its sound depends on; JSON types only. Raises HeartoptError where the file cannot be read."""
+        return {"sha256": self.digest, "start": self.start, "seconds": self.seconds, "mixdown": self.mixdown}
 
     def read(self) -> Tensor:
         """The excerpt as stereo `[2, N]` at 48 kHz. Raises AudioError."""
@@ -78,22 +106,54 @@ class Song:
                 raise AudioError(f"{self.path}: lasts {audio.seconds:.2f} s, so nothing begins at {self.start:g} s")
             return stereo(audio.read(start, stop))
 
+    def whole_samples(self) -> int:
+        """The length of the whole file in samples at 48 kHz. Raises AudioError."""
+        with AudioFile(self.path, mixdown=self.mixdown) as audio:
+            return audio.num_samples
+
 
 @dataclass(frozen=True)
 class Suite:
-    """Songs to judge on, and, where the suite says so, the systems and judge seeds to use."""
+    """Songs to judge on, and, where the suite says so, the systems, metrics and judge seeds to use."""
 
     name: str
     songs: tuple[Song, ...]
     about: str = ""
-    systems: tuple[str, ...] | None = None
+    systems: tuple[SystemSpec, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    against: str | None = None
 
 
 def files_suite(paths: Sequence[Path], *, name: str = "files", mixdown: bool = False) -> Suite:
     """A suite of audio files, as given, and folders, searched recursively. Raises AudioError."""
     found = find_audio(paths)
-    return Suite(name, tuple(Song(str(file.relative), file.path, mixdown=mixdown) for file in found))
+    songs = (Song(str(file.relative), file.path, mixdown=mixdown, file=str(file.relative)) for file in found)
+    return Suite(name, with_stems(songs))
+
+
+def with_stems(songs: Iterable[Song]) -> tuple[Song, ...]:
+    """The songs with the names under which folders may have their outputs.
+
+    A song's own name and its file's path, each without its suffix; then the file's base name, as of a run on the files
+    themselves. A name that two files would share is nobody's.
+    """
+    songs = tuple(songs)
+    names = [_possible_stems(song) for song in songs]
+    owners: dict[str, set[Path]] = {}
+    for song, stems in zip(songs, names, strict=True):
+        for stem in stems:
+            owners.setdefault(stem.casefold(), set()).add(song.path)
+    return tuple(
+        replace(song, stems=tuple(stem for stem in stems if len(owners[stem.casefold()]) == 1) or stems[:1])
+        for song, stems in zip(songs, names, strict=True)
+    )
+
+
+def _possible_stems(song: Song) -> tuple[str, ...]:
+    file = PurePath(song.file or song.name)
+    own = (song.name,) if song.name != song.file else ()  # a name of its own is no file's, and has no suffix
+    return tuple(dict.fromkeys((*own, str(file.with_name(file.stem)), file.stem)))
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -112,20 +172,22 @@ def load_suite(path: str | Path) -> Suite:
     record = _checked(record, _SUITE_KEYS, required=("name", "songs"), where=f"suite {path}")
     if Path(record["name"]).name != record["name"]:
         raise ConfigError(f"suite {path}: name {record['name']!r} cannot name its report's files")
-    songs = tuple(_song(entry, path) for entry in record["songs"])
+    songs = with_stems(_song(entry, path) for entry in record["songs"])
     if not songs:
         raise ConfigError(f"suite {path}: has no songs")
     if len({song.name for song in songs}) < len(songs):
         raise ConfigError(f"suite {path}: names a song twice; give excerpts of one file a name each")
-    systems, seeds = record.get("systems"), record.get("seeds")
+    systems, seeds, metrics = (record.get(key) for key in ("systems", "seeds", "metrics"))
     if seeds is not None and not all(isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"suite {path}: seeds must be whole numbers, not {seeds}")
     return Suite(
         name=record["name"],
         songs=songs,
         about=record.get("about", ""),
-        systems=None if systems is None else tuple(str(system) for system in systems),
+        systems=None if systems is None else tuple(_system(entry, path) for entry in systems),
         seeds=None if seeds is None else tuple(seeds),
+        metrics=None if metrics is None else tuple(str(metric) for metric in metrics),
+        against=record.get("against"),
     )
 
 
@@ -142,7 +204,18 @@ def _song(entry: Any, suite: Path) -> Song:
         raise ConfigError(f"suite {suite}: {entry['file']}: start and seconds must not be negative or empty")
     details = {key: entry[key] for key in ("title", "author", "licence", "sha256", "source") if key in entry}
     name = entry.get("name", entry["file"])
-    return Song(name, path, start, None if seconds is None else float(seconds), details)
+    return Song(name, path, start, None if seconds is None else float(seconds), details, file=entry["file"])
+
+
+def _system(entry: Any, suite: Path) -> SystemSpec:
+    """`NAME=SYSTEM`, or a mapping that may have settings. Whether there is such a system is seen when it is made."""
+    if isinstance(entry, str):
+        try:
+            return SystemSpec.parse(entry, suite.parent)
+        except ConfigError as error:
+            raise ConfigError(f"suite {suite}: {error}") from error
+    entry = _checked(entry, _SYSTEM_KEYS, required=("system",), where=f"suite {suite}: a system")
+    return SystemSpec(entry.get("name", entry["system"]), entry["system"], entry.get("settings", {}), suite.parent)
 
 
 def _checked(

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from heartopt.codec import HeartCodec
-from heartopt.errors import ConfigError
-from heartopt.evaluation.systems import SYSTEMS, Decoding, Setup, Subject, check_systems, default_systems
+from heartopt.evaluation.systems import SYSTEMS, Decoding, Setup, Subject
 from heartopt.optimize import FlowSettings, OptimizeSettings
 from heartopt.projection import EncoderProjection, encode_with_projection
 
@@ -57,23 +56,3 @@ def test_random_systems_differ_from_song_to_song_and_repeat(setup: Setup) -> Non
     first, again, second = (SYSTEMS["random_codes"](setup, subject(20_000, index)).tokens for index in (0, 0, 1))
     assert first is not None and again is not None and second is not None
     assert torch.equal(first, again) and not torch.equal(first, second)
-
-
-def test_impossible_systems_are_left_out_or_refused(codec: HeartCodec, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_systems(codec, 2) == tuple(SYSTEMS)
-    assert "another_song" not in default_systems(codec, 1)
-    with pytest.raises(ConfigError, match="another_song is not possible here: there is only one song"):
-        check_systems(("another_song",), codec, 1)
-    monkeypatch.setattr(codec, "name", "other")
-    assert "oracle" not in default_systems(codec, 2)
-    with pytest.raises(ConfigError, match="oracle is not possible here: the codec has no encoder"):
-        check_systems(("oracle",), codec, 2)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [(("magic",), "unknown system magic"), ((), "named once each"), (("noise", "noise"), "named once each")],
-)
-def test_wrong_names_are_refused(names: tuple[str, ...], message: str, codec: HeartCodec) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_systems(names, codec, 2)
