@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from heartopt.audio import SAMPLE_RATE
-from heartopt.losses import SHIMMER_BAND
 from heartopt.optimize import WindowCurve
 from heartopt.report.figures import need_matplotlib, new_figure, plain_text, save_figure
+from heartopt.report.spectrograms import PANEL_HEIGHT, draw_panels, panels
 from heartopt.tokens import FRAME_RATE
 from heartopt.training.panels import GREY, INK, SMOOTHED, legend, moving_average
 
@@ -23,12 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
-    from matplotlib.image import AxesImage
 
-#: Samples of a spectrum; a column at most every `SHORTEST_HOP` samples, and at most `MOST_COLUMNS` a song.
-FFT_SIZE, SHORTEST_HOP, MOST_COLUMNS = 2048, 256, 2000
-#: What the spectrograms show: Hz from 0 up; dB below the loudest cell of all of them.
-TOP_HERTZ, LEVELS_DB = 12_000.0, 80.0
 #: Up to about as many frames as the panel has pixels are shown one by one; of more, the share changed in each of at
 #: most so many columns.
 MOST_CODES, CODE_COLUMNS = 1250, 500
@@ -38,7 +32,6 @@ MANY_WINDOWS = 4
 OBJECTIVES = {"flow": "flow-matching loss", "ode": "loss of the decoded sound"}
 
 _KEPT, _CHANGED = "#E8E8E8", "#D55E00"
-_FLOOR = 1e-7  # of full scale: -140 dB
 _FEW_STEPS = 10  # up to so many steps of a phase have a mark each
 
 
@@ -54,7 +47,7 @@ def draw_optimization(
     """Draw one song's refinement into the PNG file `path`, atomically.
 
     Args:
-        sounds: what is compared, in order: name -> audio `[2, N]` at 48 kHz.
+        sounds: what is compared, in order: name -> audio `[2, N]` at 48 kHz; the song first, the result last.
         losses: one curve a window; none and empty ones are said to be empty.
         start_tokens, tokens: codes `[K, F]` before and after.
 
@@ -69,11 +62,11 @@ def draw_optimization(
 def make_figure(
     *, title: str, sounds: Mapping[str, Tensor], losses: Sequence[WindowCurve], start_tokens: Tensor, tokens: Tensor
 ) -> Figure:
-    """Spectrograms and changed codes over one time axis, below them a panel of loss curves for each phase."""
+    """Spectrograms, their difference and changed codes over one time axis; below them a panel of losses a phase."""
     if start_tokens.shape != tokens.shape:
         raise ValueError(f"tokens {list(start_tokens.shape)} became {list(tokens.shape)}: no code can be compared")
     levels = tokens.shape[0]
-    heights = [*[1.75] * len(sounds), max(1.6, 0.19 * levels + 0.3)]  # inches
+    heights = [*[PANEL_HEIGHT] * panels(sounds), max(1.6, 0.19 * levels + 0.3)]  # inches
     figure = new_figure(13.0, sum(heights) + 3.4, title)
     halves = figure.add_gridspec(2, 1, height_ratios=(sum(heights), 2.4))
     rows = halves[0].subgridspec(len(heights), 1, height_ratios=heights)
@@ -82,9 +75,9 @@ def make_figure(
     whole = length - heard < 1 / FRAME_RATE  # the sounds may be a song's beginning; the codes are all of it
     axes: list[Axes] = []
     for row in range(len(heights)):
-        shared = axes[0] if axes and (whole or row < len(sounds)) else None
+        shared = axes[0] if axes and (whole or row < len(heights) - 1) else None
         axes.append(figure.add_subplot(rows[row, 0], sharex=shared))
-    _spectrograms(figure, axes[:-1], sounds)
+    draw_panels(figure, axes[:-1], sounds)
     _codes(figure, axes[-1], (start_tokens != tokens).cpu().numpy())
     axes[0].set_xlim(0.0, heard)
     axes[-1].set_xlim(0.0, heard if whole else length)
@@ -93,61 +86,6 @@ def make_figure(
         axis.tick_params(labelbottom=False)
     _losses(figure, halves[1], losses)
     return figure
-
-
-def spectrogram(audio: Tensor) -> tuple[np.ndarray, float]:
-    """`[C, N]` -> the mean channel's levels `[bins, columns]` from 0 to `TOP_HERTZ`, and the seconds from one column
-    to the next. In dB of full scale: a full-scale sine has 0. Column k stands around the k-th of these times.
-    """
-    samples = audio.shape[-1]
-    hop = max(SHORTEST_HOP, math.ceil(samples / MOST_COLUMNS))
-    centres = torch.arange(0, samples, hop, device=audio.device)
-    places = centres[:, None] + torch.arange(FFT_SIZE, device=audio.device) - FFT_SIZE // 2
-    inside = (places >= 0) & (places < samples)
-    frames = audio.detach()[:, places.clamp(0, samples - 1)].float().mean(0) * inside
-    window = torch.hann_window(FFT_SIZE, device=audio.device)
-    bins = round(TOP_HERTZ * FFT_SIZE / SAMPLE_RATE) + 1
-    magnitude = torch.fft.rfft(frames * window).abs()[:, :bins] * (2 / window.sum())
-    return (20 * magnitude.clamp(min=_FLOOR).log10()).T.cpu().numpy(), hop / SAMPLE_RATE
-
-
-def _spectrograms(figure: Figure, axes: Sequence[Axes], sounds: Mapping[str, Tensor]) -> None:
-    """One panel a sound, all in one colour scale, the shimmer band marked."""
-    found = [spectrogram(audio) for audio in sounds.values()]
-    loudest = max((float(level.max()) for level, _ in found), default=0.0)
-    half_bin = SAMPLE_RATE / FFT_SIZE / 2000
-    images: list[AxesImage] = []
-    for axis, name, (level, hop) in zip(axes, sounds, found, strict=True):
-        edges = (-hop / 2, (level.shape[1] - 0.5) * hop, -half_bin, TOP_HERTZ / 1000 + half_bin)
-        shown: dict[str, Any] = {"origin": "lower", "aspect": "auto", "extent": edges, "cmap": "magma"}
-        images.append(axis.imshow(level, vmin=loudest - LEVELS_DB, vmax=loudest, **shown))
-        axis.set_title(plain_text(name), loc="left", fontsize=10.5, parse_math=False)
-        axis.set_ylim(0.0, TOP_HERTZ / 1000)
-        axis.set_yticks(range(0, int(TOP_HERTZ / 1000) + 1, 4))
-        axis.set_ylabel("kHz")
-        _mark_band(axis)
-    if images:
-        figure.colorbar(images[0], ax=list(axes), label="level (dB of full scale)", aspect=30, pad=0.01)
-
-
-def _mark_band(axis: Axes) -> None:
-    from matplotlib.patheffects import withStroke
-
-    low, high = (hertz / 1000 for hertz in SHIMMER_BAND)
-    for border in (low, high):
-        axis.axhline(border, color="white", linewidth=0.8, linestyle=(0, (6, 4)))
-    label = axis.annotate(
-        f"shimmer band, {low:g}–{high:g} kHz",
-        xy=(1.0, high),
-        xycoords=axis.get_yaxis_transform(),
-        xytext=(-6, -3),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color="white",
-        fontsize=8.5,
-    )
-    label.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
 
 
 def _codes(figure: Figure, axis: Axes, changed: np.ndarray) -> None:
