@@ -147,7 +147,7 @@ DISTORTIONS: Mapping[str, Distortion] = {
         Distortion("opus", "Opus and back", "kbit/s", _KBPS, _opus),
         Distortion("quantization", "rounding, no dither", "bits", (16, 14, 12, 10, 8, 6, 4), _quantization),
         Distortion("clipping", "hard clipping below the peak", "dB", (1, 3, 6, 9, 12, 18, 24), _clipping),
-        Distortion("shift", "delay", "ms", (0.02, 0.1, 0.3, 1, 3, 10, 30, 100), _shift),
+        Distortion("shift", "delay", "ms", (0.02, 0.1, 0.3, 1, 3, 10, 20, 40), _shift),
         Distortion("gain", "attenuation", "dB", (-0.5, -1, -2, -4, -8, -12, -20), _gain),
         Distortion("narrowing", "share of the side signal taken away", "", (0.1, 0.25, 0.5, 0.75, 0.9, 1), _narrowing),
         Distortion("shimmer", "tones at 5.2-7.1 kHz that come and go", "dB", (-50, -40, -30, -20, -10), _shimmer),

@@ -38,7 +38,7 @@ def _pesq(mode: Literal["wb", "nb"]) -> Callable[[Pair], Value]:
     return lambda pair: pesq(pair, mode)
 
 
-_BLIND = "stereo, and all above 8 kHz; made for speech: noise can beat a codec on music"
+_BLIND = "gain, stereo, and all above 8 kHz; made for speech: noise can beat a codec on music"
 PERCEPTUAL = (
     Metric(
         name="pesq_wb",
@@ -49,7 +49,7 @@ PERCEPTUAL = (
         compute=_pesq("wb"),
         range="1.04 to 4.64 (a perfect copy)",
         source="ITU-T P.862.2, by the package `pesq`",
-        sees=("noise",),
+        sees=("noise", "mp3", "opus", "quantization", "clipping", "shimmer", "other_song"),
         blind=_BLIND,
     ),
     Metric(
@@ -61,7 +61,7 @@ PERCEPTUAL = (
         compute=_pesq("nb"),
         range="1.02 to 4.55 (a perfect copy)",
         source="ITU-T P.862.1, by the package `pesq`",
-        sees=("noise",),
+        sees=("noise", "mp3", "opus", "clipping", "other_song"),
         blind=_BLIND.replace("8 kHz", "3.4 kHz"),
     ),
 )

@@ -41,7 +41,7 @@ SHIMMER = (
         compute=lambda pair: _level(pair, losses.SHIMMER_BAND),
         range="0 is as the target; above it too bright, below too dull; silence about -90",
         source="mean square of a 2048-point STFT over channels and frames",
-        sees=("noise", "lowpass", "gain", "shimmer"),
+        sees=("noise", "gain", "shimmer"),
         blind="where the energy lies within the band and in time, and phase",
     ),
     Metric(
@@ -54,7 +54,7 @@ SHIMMER = (
         compute=lambda pair: _level(pair, _BAND),
         range="as `shimmer_db`",
         source="as `shimmer_db`",
-        sees=("noise", "lowpass", "gain", "shimmer"),
+        sees=("noise", "gain", "shimmer"),
         blind="as `shimmer_db`",
     ),
     Metric(

@@ -50,7 +50,7 @@ STOI = Metric(
     compute=lambda pair: stoi(pair.estimate.audio, pair.target.audio),
     range="-1 to 1 (a perfect copy)",
     source="Taal et al., IEEE TASLP 19(7), 2011, by pystoi",
-    sees=("noise",),
-    blind="all above 4.3 kHz, stereo, gain; made for speech",
+    sees=("noise", "mp3", "quantization", "clipping", "shift", "other_song"),
+    blind="gain, stereo, and all above 4.3 kHz; a delay of a few hundredths of a second ruins it; made for speech",
     default=False,
 )
