@@ -75,6 +75,14 @@ def test_gain_has_closed_forms(music: Tensor) -> None:
     assert stft_phase(-music, music).item() == pytest.approx(math.pi, rel=1e-5)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_phases_are_the_same_with_and_without_gradient(silent: bool, music: Tensor) -> None:
+    estimate = torch.zeros_like(music) if silent else music.flip(-1)
+    plain = stft_phase(estimate, music)
+    assert not plain.requires_grad
+    torch.testing.assert_close(plain, stft_phase(estimate.requires_grad_(), music).detach(), rtol=1e-6, atol=0)
+
+
 def test_shimmer_counts_its_band_only(music: Tensor) -> None:
     time = torch.arange(music.shape[-1]) / 48_000
     inside, outside = (0.1 * torch.sin(2 * math.pi * hertz * time) for hertz in (6_000, 12_000))

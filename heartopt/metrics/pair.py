@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 import numpy as np
+import scipy.signal
 import torch
 from torch import Tensor
 
 from heartopt import losses
-from heartopt.audio import SAMPLE_RATE, resample
+from heartopt.audio import SAMPLE_RATE
 from heartopt.deshimmer import deshimmer, find_shimmer
 from heartopt.errors import AudioError
+from heartopt.metrics.transforms import spectrum_and_magnitude
+from heartopt.resampling import KAISER_BETA, ROLLOFF, ZERO_CROSSINGS
 
 #: Longer recordings are cut into equal segments of at most this: memory stays flat, and PESQ is not made for more.
 SEGMENT_SECONDS = 30.0
@@ -56,17 +59,20 @@ class Signal(_Once):
 
     def spectrum(self, size: int) -> Tensor:
         """Complex STFT `[C, size // 2 + 1, T]`: hop size / 4, Hann, centred, reflected."""
-        return self.once(("spectrum", size), lambda: losses.stft(self.padded, size))
+        return self._transform(size)[0]
 
     def magnitude(self, size: int) -> Tensor:
         """Magnitudes of `spectrum`."""
-        return self.once(("magnitude", size), lambda: magnitude(self.spectrum(size)))
+        return self._transform(size)[1]
+
+    def _transform(self, size: int) -> tuple[Tensor, Tensor]:
+        return self.once(("stft", size), lambda: spectrum_and_magnitude(self.padded, size))
 
     @cached_property
     def mono_16k(self) -> Samples:
         """The channels' mean at 16 kHz, for metrics of speech."""
-        mono = resample(self.audio.float().cpu().mean(dim=0), SAMPLE_RATE, 16_000)
-        samples: Samples = mono.numpy().astype(np.float32)
+        mono = self.audio.float().cpu().mean(dim=0).numpy()
+        samples: Samples = np.ascontiguousarray(scipy.signal.oaconvolve(mono, _third_band(), mode="same")[::3])
         return samples
 
     @cached_property
@@ -131,9 +137,13 @@ class Reference:
         return [maker(index) for index in range(self.segments)]
 
 
-def magnitude(spectrum: Tensor) -> Tensor:
-    """As `spectrum.abs()`, without its guard against overflow, in a third of the time; no gradient at 0."""
-    return (spectrum.real.square() + spectrum.imag.square()).sqrt_()
+@lru_cache(maxsize=1)
+def _third_band() -> Samples:
+    """The filter of `heartopt.resampling` from 48 to 16 kHz; convolved by FFT it takes a tenth of the time."""
+    width = math.ceil(3 * ZERO_CROSSINGS / ROLLOFF)
+    taps = scipy.signal.firwin(2 * width + 1, ROLLOFF / 3, window=("kaiser", KAISER_BETA))
+    samples: Samples = taps.astype(np.float32)
+    return samples
 
 
 def check_audio(audio: Tensor, what: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ import torch
 from heartopt.errors import AudioError, ConfigError
 from heartopt.losses import LOSSES, mel_distance, stft_log1p, stft_loss
 from heartopt.metrics import pair as pairs
+from heartopt.metrics import transforms
 from heartopt.metrics.measuring import DEFAULT_METRICS, average, measure
-from heartopt.metrics.pair import Pair, Reference, Signal
+from heartopt.metrics.pair import Reference
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -98,20 +100,22 @@ def test_silence_on_either_side_is_a_number_or_nan() -> None:
         assert all(isinstance(value, float) and not math.isinf(value) for value in measure(*pair).values())
 
 
-def test_a_song_s_transforms_are_made_once_for_all_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    spectrum = Signal.spectrum
-    monkeypatch.setattr(Signal, "spectrum", lambda self, size: made.append(id(self)) or spectrum(self, size))
+def test_every_transform_is_made_once_for_all_metrics_and_a_song_s_for_all_estimates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def counted(audio: torch.Tensor, size: int) -> Iterator[tuple[int, slice, torch.Tensor]]:
+        made.append((size, audio.data_ptr()))
+        return blocks(audio, size)
+
+    blocks = transforms.blocks
+    monkeypatch.setattr(transforms, "blocks", counted)
     reference = Reference(noise(9600))
-    values = [measure(noise(9600, seed), reference, ["stft", "mel"]) for seed in (1, 2, 1)]
-    assert values[0] == values[2] != values[1]
-    assert values[1] == measure(noise(9600, 2), noise(9600), ["stft", "mel"])
-    stfts: list[int] = []
-    monkeypatch.setattr(pairs.losses, "stft", lambda audio, size: stfts.append(size) or torch.ones(2, 1, 1) * 1j)
-    pair = Pair(Signal(noise(9600)), Signal(noise(9600)))
-    for _ in range(3):
-        pair.estimate.magnitude(512), pair.estimate.spectrum(512), pair.target.magnitude(512)
-    assert stfts == [512, 512]
+    values = [measure(noise(9600, seed), reference) for seed in (1, 2)]
+    assert sorted(size for size, _ in made) == sorted(3 * (32, 64, 128, 256, 512, 1024, 2048))
+    assert len(set(made)) == len(made)
+    assert values[0] != values[1] == measure(noise(9600, 2), noise(9600))
 
 
 def test_long_songs_keep_no_transforms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchaudio
 
 from heartopt.metrics.mel import SCALES, _bank
 
@@ -15,8 +16,10 @@ def test_a_gain_in_closed_form(score, decades: float) -> None:
     """Bands that have a bin at all move by the gain; at short windows some have none and stay at the floor."""
     target = noise()
     assert score("mel", 10**decades * target, target) == pytest.approx(abs(decades), rel=1e-3)
-    banks = [_bank(bins, size, target.device, target.dtype) for bins, size in SCALES]
-    filled = sum(float((bank.sum(1) > 0).float().mean()) for bank in banks)
+    filled = 0.0
+    for bins, size in SCALES:
+        bank = _bank(bins, size, target.device, target.dtype)
+        filled += sum(int(part.any(dim=0).sum()) for _, part in bank) / bins
     assert score("mel_multi", 10**decades * target, target) == pytest.approx(filled * abs(decades), rel=0.02)
     assert filled > 0.9 * len(SCALES)
 
@@ -27,9 +30,8 @@ def test_all_scales_hear_what_differs(score) -> None:
     assert score("mel_multi", one, one) == score("mel", one, one) == 0
 
 
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values")
 def test_it_is_the_sum_over_scales_of_an_independent_computation(score) -> None:
-    import torchaudio
-
     one, two = noise(1)[:1], noise(2)[:1]
     total = 0.0
     for bins, size in SCALES:
