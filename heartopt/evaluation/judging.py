@@ -144,7 +144,7 @@ def _measured(
     if entry is not None:
         values = {name: number(value) for name, value in entry.record.items()}
     if missing := [name for name in plan.metrics if name not in values]:
-        values |= measure(sound.audio(), audio.target, missing)
+        values |= measure(sound.audio(), audio.reference, missing)
         numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
         plan.store.keep("measured", key, numbers)
     return values

@@ -19,6 +19,7 @@ from heartopt.evaluation.fitting import fit_decoded
 from heartopt.evaluation.plan import Plan
 from heartopt.evaluation.systems import Output, Place, Subject
 from heartopt.files import plain
+from heartopt.metrics import Reference
 from heartopt.seeding import keyed_generator
 
 
@@ -32,6 +33,11 @@ class SongAudio:
     def target(self) -> Tensor:
         """`[2, N]` at 48 kHz. Raises AudioError."""
         return self.place.song.read()
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The song as what all its systems are measured against. Raises AudioError."""
+        return Reference(self.target)
 
     @cached_property
     def samples(self) -> int:

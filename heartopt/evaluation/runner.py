@@ -61,7 +61,8 @@ def evaluate(
     judge not counted; `rtf` is that over the audio's seconds. A song that cannot be read, and a system that
     fails on a song, go to `failed`, and the rest goes on.
 
-    A song is in memory at a time: about 1 MB for each second of it, beside the codec and what a system needs.
+    A song is in memory at a time, beside the codec and what a system needs: about 1 MB for each second of it, and up
+    to 600 MB of spectra, which are made of at most 30 s at once.
 
     Args:
         codec: the frozen codec that every system's tokens are decoded with.
