@@ -67,7 +67,7 @@ SHIMMER = (
         range="-1 to 1; 0 is as the target, above it the estimate rings more",
         source="`heartopt.shimmer` with its defaults",
         sees=("shimmer",),
-        blind="the level of the band as a whole, and phase; it takes harmonics for ringing, in both alike",
+        blind="the band's level, all outside the band, and phase; it takes harmonics for ringing, in both alike",
     ),
     Metric(
         name="shimmer_db_deshimmered",
