@@ -24,16 +24,23 @@ def si_sdr(estimate: Tensor, target: Tensor) -> float:
     delay-aligned, and a generative decoder does not keep the phase: values near or below 0 are normal for
     HeartCodec. Source: Le Roux et al., arXiv 1811.02508.
     """
-    e, t = (x.double() - x.double().mean(dim=-1, keepdim=True) for x in (estimate, target))
-    energy = t.square().sum()
+    e, t = (_centred(x) for x in (estimate, target))
+    energy = torch.dot(t, t)
     if energy == 0:
-        return _LIMIT_DB if e.square().sum() == 0 else -_LIMIT_DB
-    part = (e * t).sum() / energy * t
-    signal, noise = part.square().sum(), (e - part).square().sum()
+        return _LIMIT_DB if not e.any() else -_LIMIT_DB
+    scale = torch.dot(e, t) / energy
+    signal = scale.square() * energy
     if signal == 0:
         return -_LIMIT_DB
-    ratio = signal / noise.clamp(min=1e-30)
+    rest = e.sub_(scale * t)
+    ratio = signal / torch.dot(rest, rest).clamp(min=1e-30)
     return float((10 * ratio.log10()).clamp(-_LIMIT_DB, _LIMIT_DB))
+
+
+def _centred(audio: Tensor) -> Tensor:
+    """A copy of `[C, N]` in float64 without each channel's mean, in one row."""
+    samples = audio.to(torch.float64, copy=True)
+    return samples.sub_(samples.mean(dim=-1, keepdim=True)).flatten()
 
 
 def delay(estimate: Tensor, target: Tensor) -> int:
@@ -111,5 +118,3 @@ WAVEFORM = (
         blind="everything else",
     ),
 )
-
-
