@@ -37,7 +37,7 @@ def write_page(
     """Write the listening page, atomically.
 
     Everything is in the file: FLAC of 16 bits, spectrograms, style, script. A policy in it forbids all requests.
-    Three excerpts of 8 s with the original and four systems make about 16 MB. The same excerpts give the same file.
+    Three excerpts of 8 s with the original and four systems make about 15 MB. The same excerpts give the same file.
 
     Args:
         excerpts: what is listened to. A take that is longer than its original is cut; a shorter one ends in silence.

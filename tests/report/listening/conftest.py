@@ -148,3 +148,35 @@ def open_page(visits: Visits) -> Iterator[Opener]:
         context.close()
     del visits.contexts[before:]
     assert visits.found == []
+
+
+def chance(seed: int) -> Iterator[float]:
+    """The page's numbers for `#seed=N`: xorshift by 13, 17, 5 on 32 bits."""
+    state = ((seed + 1) * 0x9E3779B1) & 0xFFFFFFFF
+    while True:
+        state ^= (state << 13) & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= (state << 5) & 0xFFFFFFFF
+        yield state / 2**32
+
+
+def hidden_answers(seed: int, trials: int, *, after: int = 0) -> list[str]:
+    numbers = chance(seed)
+    return ["a" if next(numbers) < 0.5 else "b" for _ in range(after + trials)][after:]
+
+
+def shuffled(items: list[str], seed: int) -> list[str]:
+    numbers, result = chance(seed), list(items)
+    for last in range(len(items) - 1, 0, -1):
+        other = int(next(numbers) * (last + 1))
+        result[last], result[other] = result[other], result[last]
+    return result
+
+
+def start_abx(page: Any, *, a: str = "Original", b: str = "other", trials: int = 8, tell: bool = False) -> None:
+    page.get_by_role("radio", name="ABX test").check()
+    page.locator("#abx-a").select_option(label=a)
+    page.locator("#abx-b").select_option(label=b)
+    page.locator("#abx-trials").select_option(str(trials))
+    page.locator("#abx-tell").set_checked(tell)
+    page.locator("#abx-start").click()

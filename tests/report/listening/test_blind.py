@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +11,9 @@ from scipy import stats
 
 from heartopt.report.listening.entries import ANCHOR
 
-from .conftest import Opener
+from .conftest import Opener, hidden_answers, shuffled, start_abx
 
 SYSTEMS = ("Original", "same", "other", "quiet", "noise")
-
-
-def chance(seed: int) -> Iterator[float]:
-    """The page's numbers for `#seed=N`: xorshift by 13, 17, 5 on 32 bits."""
-    state = ((seed + 1) * 0x9E3779B1) & 0xFFFFFFFF
-    while True:
-        state ^= (state << 13) & 0xFFFFFFFF
-        state ^= state >> 17
-        state ^= (state << 5) & 0xFFFFFFFF
-        yield state / 2**32
-
-
-def hidden_answers(seed: int, trials: int, *, after: int = 0) -> list[str]:
-    numbers = chance(seed)
-    return ["a" if next(numbers) < 0.5 else "b" for _ in range(after + trials)][after:]
-
-
-def shuffled(items: list[str], seed: int) -> list[str]:
-    numbers, result = chance(seed), list(items)
-    for last in range(len(items) - 1, 0, -1):
-        other = int(next(numbers) * (last + 1))
-        result[last], result[other] = result[other], result[last]
-    return result
-
-
-def start_abx(page: Any, *, a: str = "Original", b: str = "other", trials: int = 8, tell: bool = False) -> None:
-    page.get_by_role("radio", name="ABX test").check()
-    page.locator("#abx-a").select_option(label=a)
-    page.locator("#abx-b").select_option(label=b)
-    page.locator("#abx-trials").select_option(str(trials))
-    page.locator("#abx-tell").set_checked(tell)
-    page.locator("#abx-start").click()
 
 
 def saved(page: Any, button: str, folder: Path) -> dict[str, Any]:
@@ -73,6 +40,7 @@ def test_abx_counts_and_tests_right(open_page: Opener, tmp_path: Path) -> None:
         p_value = stats.binomtest(right, 8, 0.5, alternative="greater").pvalue
         assert page.locator("#abx-verdict").text_content() == f"{right} of 8 right"
         assert f"p = {p_value:.4f}" in page.locator("#abx-meaning").text_content()
+        assert "#seed" in page.locator("#abx-meaning").text_content()
         found = [dot.text_content().split(": ")[1] for dot in page.locator("#abx-answers li").all()]
         assert found == ["wrong" if index in wrong else "right" for index in range(8)]
 
@@ -130,7 +98,7 @@ def test_without_a_seed_the_answers_are_drawn_anew(open_page: Opener, tmp_path: 
             page.keyboard.press("x")
             page.keyboard.press("a")
         record = saved(page, "#abx-save", tmp_path)
-        assert record["seeded"] is False
+        assert record["seeded"] is False and "#seed" not in page.locator("#abx-meaning").text_content()
         found.add("".join(trial["x"] for trial in record["trials"]))
         page.locator("#abx-again").click()
     assert len(found) == 2

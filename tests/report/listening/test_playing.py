@@ -17,7 +17,7 @@ from scipy import signal
 from heartopt.report.listening import write_page
 from heartopt.report.listening.sound import matching_gain
 
-from .conftest import RATE, Opener, Visits, excerpt
+from .conftest import RATE, Opener, Visits, excerpt, hidden_answers, shuffled, start_abx
 
 Samples = npt.NDArray[np.float64]
 SECONDS = 2.5  # of an excerpt
@@ -190,12 +190,20 @@ def test_marks_by_keys_and_a_loop_given_up(playing: Any) -> None:
     assert playing.locator("#stage-clear").is_disabled()
 
 
-def test_without_the_loop_it_ends(playing: Any) -> None:
-    playing.keyboard.press("l")
+def test_without_the_loop_it_ends_where_the_part_ends(playing: Any) -> None:
+    playing.locator("#stage-play").click()
     playing.locator("#screen").focus()
-    playing.keyboard.press("End")
+    for key in ("Home", "ArrowRight", "i", "ArrowRight", "o", "l"):
+        playing.keyboard.press(key)
+    playing.locator("#stage-play").click()
+    playing.locator("#stage-play[data-playing=true]").wait_for()
     playing.locator("#stage-play[data-playing=false]").wait_for()
-    assert playing.locator("#screen").get_attribute("aria-valuenow") == "0.0"
+    assert playing.locator("#screen").get_attribute("aria-valuenow") == "0.5"
+    recording = recorded(playing, 0.0)
+    last = int(np.flatnonzero(recording)[-1])
+    fade = round(0.003 * RATE)
+    place, fit = located(recording[last - fade - BLOCK : last - fade], "Original")
+    assert fit > 0.999 and place + BLOCK + fade == pytest.approx(1.0 * RATE, abs=fade)
     playing.keyboard.press("l")
 
 
@@ -214,3 +222,31 @@ def test_another_excerpt_is_another_song(playing: Any) -> None:
     sound = excerpt(1, seconds=1.0).original.mean(0).double().numpy()
     place = int(signal.correlate(sound, recording[-2 * BLOCK : -BLOCK], mode="valid", method="fft").argmax())
     np.testing.assert_allclose(recording[-2 * BLOCK : -BLOCK], sound[place : place + BLOCK], atol=2e-4)
+
+
+def words(page: Any) -> set[str]:
+    """The sounds of a recording that begins now. Where a loop closes there is a mixture."""
+    found = [word for word, _ in heard(recorded(page, 0.75), ("Original", "other", "quiet", "noise"))]
+    assert found.count("") <= 1
+    return set(found) - {""}
+
+
+def test_hidden_sounds_are_those_they_are_said_to_be(open_page: Opener) -> None:
+    seed = next(seed for seed in range(99) if hidden_answers(seed, 2) == ["b", "a"])
+    page = open_page(fragment=f"#seed={seed}")
+    start_abx(page, a="other", b="quiet")
+    for name, answer in (("quiet", "b"), ("other", "a")):
+        page.keyboard.press("x")
+        assert words(page) == {name}
+        page.keyboard.press(answer)
+    page.locator("#abx-stop").click()
+    assert page.locator("#abx-verdict").text_content() == "2 of 2 right"
+
+    page = open_page(fragment=f"#seed={seed}")
+    page.get_by_role("radio", name="Blind rating").check()
+    page.locator("#rate-start").click()
+    order = shuffled(list(NAMES), seed)
+    for key in ("1", "4", "0"):
+        page.keyboard.press(key)
+        wanted = "Original" if key == "0" else order[int(key) - 1].replace("same", "Original")
+        assert words(page) == {wanted}

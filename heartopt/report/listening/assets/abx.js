@@ -106,10 +106,11 @@ class Abx {
     this.part.verdict.textContent = `${correct} of ${trials.length} right`;
     const sure = p < 0.05 ? "so you very likely hear a difference" : "so this shows no audible difference";
     const early = trials.length < planned ? " The test was stopped early, so read this with care." : "";
+    const drawn = seeded ? " What X was followed from #seed in the address: this proves nothing to others." : "";
     const trained = tell ? " You were told after each answer." : "";
     this.part.meaning.textContent =
       `Between ${name.a} and ${name.b}. Guessing reaches this or better with a probability of ` +
-      `p = ${p < 0.0001 ? p.toExponential(1) : p.toFixed(4)} (exact binomial test), ${sure}.${early}${trained}`;
+      `p = ${p < 0.0001 ? p.toExponential(1) : p.toFixed(4)} (exact binomial test), ${sure}.${early}${trained}${drawn}`;
     this.part.answers.replaceChildren(...this.#dots(true));
     this.#show("result");
     this.part.verdict.focus();
