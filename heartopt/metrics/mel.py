@@ -35,23 +35,21 @@ def _bands(signal: Signal, bins: int, size: int) -> Tensor:
 
     def make() -> Tensor:
         bank = _bank(bins, size, signal.padded.device, signal.padded.dtype)
+
+        def logs(levels: Tensor) -> Tensor:
+            parts = [weights @ levels[..., inside, :] for inside, weights in bank]
+            return torch.cat(parts, dim=-2).clamp_(min=_FLOOR).log10_()
+
         if size in losses.FFT_SIZES:  # their spectra are there already
-            levels = signal.magnitude(size)
-            parts = [part.T @ levels[:, inside] for inside, part in bank]
-            return _log(torch.cat(parts, dim=1))
-        ((inside, whole),) = bank
-        return reduced_magnitude(signal.padded, size, bins, lambda levels: _log(levels[:, inside] @ whole))
+            return logs(signal.magnitude(size))
+        return reduced_magnitude(signal.padded, size, bins, logs)
 
     return signal.once(("mel", bins, size), make)
 
 
-def _log(levels: Tensor) -> Tensor:
-    return levels.clamp_(min=_FLOOR).log10_()
-
-
 @lru_cache(maxsize=32)
 def _bank(bins: int, size: int, device: torch.device, dtype: torch.dtype) -> tuple[tuple[slice, Tensor], ...]:
-    """Slaney triangles of unit area, 40 bands at a time: the FFT's bins that they reach, and weights `[bins, bands]`.
+    """Slaney triangles of unit area, 40 bands at a time: the FFT's bins that they reach, and weights `[bands, bins]`.
 
     At short windows some bands have no bin: they are empty, in DAC as here, and say nothing.
     """
@@ -64,7 +62,7 @@ def _bank(bins: int, size: int, device: torch.device, dtype: torch.dtype) -> tup
         for part in bank.to(device=device, dtype=dtype).split(_BANDS_AT_ONCE, dim=1):
             reached = part.any(dim=1).nonzero()
             inside = slice(int(reached.min()), int(reached.max()) + 1)
-            parts.append((inside, part[inside].contiguous()))
+            parts.append((inside, part[inside].T.contiguous()))
         return tuple(parts)
 
 

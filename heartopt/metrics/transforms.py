@@ -27,11 +27,11 @@ def spectrum_and_magnitude(audio: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def reduced_magnitude(audio: Tensor, size: int, bands: int, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `reduce` makes of magnitudes `[t, size // 2 + 1]`, frame by frame `[t, bands]`: `[C, bands, T]`."""
-    result = audio.new_empty(audio.shape[0], frame_count(audio, size), bands)
+    """What `reduce` makes of magnitudes `[size // 2 + 1, t]`, frame by frame `[bands, t]`: `[C, bands, T]`."""
+    result = audio.new_empty(audio.shape[0], bands, frame_count(audio, size))
     for channel, at, block in blocks(audio, size):
-        result[channel, at] = reduce(magnitude(block))
-    return result.transpose(1, 2)
+        result[channel, :, at] = reduce(magnitude(block).T)
+    return result
 
 
 def blocks(audio: Tensor, size: int) -> Iterator[tuple[int, slice, Tensor]]:

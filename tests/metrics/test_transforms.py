@@ -33,5 +33,5 @@ def test_double_precision_is_kept() -> None:
 
 def test_frames_are_reduced_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transforms, "_AT_ONCE", 5 * 64)
-    found = reduced_magnitude(noise(4096), 64, 1, lambda levels: levels.amax(dim=1, keepdim=True))
+    found = reduced_magnitude(noise(4096), 64, 1, lambda levels: levels.amax(dim=0, keepdim=True))
     torch.testing.assert_close(found, losses.stft(noise(4096), 64).abs().amax(dim=1, keepdim=True))
