@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from heartopt.cli import evaluate_options as own
 from heartopt.cli import options
 from heartopt.cli.batch import prepare_output
-from heartopt.cli.console import EXIT_FAILED, EXIT_SOME_FAILED, Session, command_line, session
+from heartopt.cli.console import EXIT_FAILED, EXIT_REGRESSION, EXIT_SOME_FAILED, Session, command_line, session
+from heartopt.cli.evaluate_gate import Gate
 from heartopt.cli.loading import CodecChoice, check_duration, load_projection
 from heartopt.errors import ConfigError, HeartoptError
 
 if TYPE_CHECKING:
+    from heartopt.evaluation import Evaluation, Plan
     from heartopt.evaluation.suites import Suite
-
-INPUTS_HELP = "Audio files, or folders that are searched for them; or give --suite."
 
 
 def evaluate(
-    inputs: Annotated[list[Path] | None, typer.Argument(metavar="[INPUT...]", help=INPUTS_HELP)] = None,
-    suite: Annotated[Path | None, typer.Option("--suite", help="Suite of songs.", metavar="FILE.yaml")] = None,
-    systems: Annotated[
-        list[str] | None,
-        typer.Option("--systems", help="Names, with commas or repeated; default: the suite's, else all."),
-    ] = None,
-    metrics: Annotated[
-        list[str] | None, typer.Option("--metrics", help="Names, with commas or repeated; default: all.")
-    ] = None,
-    judge_seeds: Annotated[
-        list[str] | None,
-        typer.Option("--judge-seeds", help="Decoding seeds, with commas; default: the suite's, else 101,102."),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", "-o", help="Also write CSV, JSON and Markdown.", metavar="DIR"),
-    ] = None,
+    inputs: own.Inputs = None,
+    suite: own.SuiteFile = None,
+    systems: own.Systems = None,
+    metrics: own.Metrics = None,
+    judge_seeds: own.JudgeSeeds = None,
+    against: own.Against = None,
+    embedder: own.Embedder = "spectral",
     projection: options.ProjectionOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Steps a window of the system `optimized`.")] = 40,
-    num_steps: Annotated[int, typer.Option("--num-steps", min=1, help="Euler steps of the decoder.")] = 10,
-    guidance: Annotated[
-        float, typer.Option("--guidance", min=0, help="Guidance scale of the decoder.", callback=options.check_finite)
-    ] = 1.25,
+    steps: own.Steps = 40,
+    num_steps: own.NumSteps = 10,
+    guidance: own.Guidance = 1.25,
     duration: options.DurationOption = None,
     mixdown: options.MixdownOption = False,
+    jobs: own.Jobs = 1,
+    cache: own.Cache = None,
+    no_cache: own.NoCache = False,
+    resume: own.Resume = False,
+    output_dir: own.OutputDir = None,
+    page: own.Page = None,
+    page_songs: own.PageSongs = 3,
+    page_seconds: own.PageSeconds = 8.0,
+    plots: own.Plots = False,
+    baseline: own.BaselineFile = None,
+    fail_on_regression: own.FailOnRegression = False,
+    update_baseline: own.UpdateBaseline = False,
+    tolerance: own.Tolerance = None,
+    junit: own.Junit = None,
+    step_summary: own.StepSummary = None,
     codec: options.CodecOption = "mini",
     revision: options.RevisionOption = None,
     local_files_only: options.LocalFilesOption = False,
@@ -59,25 +63,36 @@ def evaluate(
     seeds = _seeds(judge_seeds)
     if bool(inputs) == (suite is not None):
         raise typer.BadParameter("give audio files or --suite, and not both")
-    with session(json_output, thrift="try a smaller --duration, or shorter songs") as current:
+    if plots and output_dir is None:
+        raise typer.BadParameter("--plots are written into --output-dir: give one")
+    if no_cache and (cache is not None or resume):
+        raise typer.BadParameter("--no-cache keeps nothing: it goes neither with --cache nor with --resume")
+    gate = Gate(baseline, fail_on_regression, update_baseline, tuple(tolerance or ()), junit, step_summary)
+    gate.check_usage()
+    with session(json_output, thrift="try a smaller --duration, fewer --jobs, or shorter songs") as current:
         choice = CodecChoice(codec, revision, local_files_only, device, dtype)
-        request = Request(inputs or [], suite, _names(systems), _names(metrics), seeds, mixdown)
-        decoding = {"num_steps": num_steps, "guidance_scale": guidance}
-        if duration is not None:
-            decoding["duration"] = duration
-        run(current, request, output_dir, projection, decoding=decoding, steps=steps, seed=seed, choice=choice)
+        asked = {
+            "suite": suite, "files": inputs, "systems": _names(systems), "metrics": _names(metrics), "seeds": seeds,
+            "against": against, "embedder": None if embedder == "none" else embedder, "num_steps": num_steps,
+            "guidance_scale": guidance, "duration": duration, "mixdown": mixdown, "seed": seed,
+        }  # fmt: skip
+        outputs = Outputs(output_dir, page, page_songs, page_seconds, plots)
+        kept = None if no_cache else cache or _default_cache()
+        run(
+            current, choice, asked, projection=projection, steps=steps, jobs=jobs, cache=kept, outputs=outputs,
+            gate=gate,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to judge: songs or a suite, by which systems, metrics, decoding seeds; None: the library's default."""
+class Outputs:
+    """What is written besides the result: a report's folder, a page, how much of how many songs, spectrograms."""
 
-    inputs: list[Path]
-    suite: Path | None
-    systems: list[str] | None
-    metrics: list[str] | None
-    seeds: list[int] | None
-    mixdown: bool
+    folder: Path | None
+    page: Path | None
+    songs: int
+    seconds: float
+    plots: bool
 
 
 def _names(values: list[str] | None) -> list[str] | None:
@@ -93,6 +108,12 @@ def _seeds(values: list[str] | None) -> list[int] | None:
         raise typer.BadParameter(f"--judge-seeds: {error}") from error
 
 
+def _default_cache() -> Path:
+    from heartopt.evaluation.cache import default_folder
+
+    return default_folder()
+
+
 def _read_suite(path: Path) -> Suite:
     """The suite at `path`. Raises HeartoptError: what is wrong there is in a file, not on the command line."""
     from heartopt.evaluation.suites import load_suite
@@ -105,49 +126,81 @@ def _read_suite(path: Path) -> Suite:
 
 def run(
     current: Session,
-    request: Request,
-    output: Path | None,
-    projection: Path | None,
-    *,
-    decoding: dict[str, Any],
-    steps: int,
-    seed: int,
     choice: CodecChoice,
+    asked: dict[str, Any],
+    *,
+    projection: Path | None,
+    steps: int,
+    jobs: int,
+    cache: Path | None,
+    outputs: Outputs,
+    gate: Gate,
 ) -> None:
-    """Evaluate, print, write. Raises typer.Exit: 1 if nothing could be judged, 3 if some could not."""
-    from heartopt.evaluation import Progress, evaluate
-    from heartopt.optimize import OptimizeSettings
-    from heartopt.report import render, write_report
+    """Evaluate, print, write, hold against the baseline. `asked`: of `heartopt.evaluation.Request`.
 
-    check_duration(decoding.get("duration"))
-    suite = None if request.suite is None else _read_suite(request.suite)
-    if output is not None:
-        prepare_output(output)
+    Raises:
+        typer.Exit: 1 if nothing could be judged, 3 if some could not, 4 for a regression where that is to fail.
+    """
+    from heartopt.evaluation import Request, make_plan
+    from heartopt.optimize import OptimizeSettings
+    from heartopt.report import render
+
+    check_duration(asked["duration"])
+    if asked["suite"] is not None:
+        asked = {**asked, "suite": _read_suite(asked["suite"])}
+    gate.read()
+    if outputs.folder is not None:
+        prepare_output(outputs.folder)
     model = choice.load()
+    plan = make_plan(
+        Request(
+            codec=model,
+            projection=None if projection is None else load_projection(projection, model),
+            projection_name=None if projection is None else str(projection),
+            optimize=OptimizeSettings(steps=steps, seed=asked["seed"]),
+            cache=cache,
+            **asked,
+        )
+    )
+    gate.check(plan)
+    found, kept = _judge(current, plan, jobs)
+    found = gate.judge(found, current)
+    if kept:
+        current.note(f"{kept} of {len(found.rows)} rows were kept from before (--no-cache computes all of them)")
+    _write(current, plan, found, outputs)
+    current.result(found.to_json(), render(found), *gate.tables)  # which list what failed
+    if gate.failed:
+        raise typer.Exit(EXIT_REGRESSION)
+    if found.failed:
+        raise typer.Exit(EXIT_SOME_FAILED if found.rows else EXIT_FAILED)
+
+
+def _judge(current: Session, plan: Plan, jobs: int) -> tuple[Evaluation, int]:
+    """The evaluation, and how many of its rows nothing had to be computed for."""
+    from heartopt.evaluation import Progress, run_plan
+
     with current.progress() as bar:
         task = bar.add_task("evaluating", total=None, detail="")
 
         def show(event: Progress) -> None:
             bar.update(task, completed=event.done, total=event.total, detail=f"{event.file} {event.system}")
 
-        found = evaluate(
-            codec=model,
-            suite=suite,
-            files=request.inputs or None,
-            systems=request.systems,
-            metrics=request.metrics,
-            seeds=request.seeds,
-            projection=None if projection is None else load_projection(projection, model),
-            projection_name=None if projection is None else str(projection),
-            optimize=OptimizeSettings(steps=steps, seed=seed),
-            seed=seed,
-            mixdown=request.mixdown,
-            progress=show,
-            **decoding,
-        )
-    if output is not None:
-        files = write_report(found, output_dir=output, command=command_line())
-        current.note(f"wrote {files.markdown}, {files.csv} and {files.json}")
-    current.result(found.to_json(), render(found))  # which lists what failed
-    if found.failed:
-        raise typer.Exit(EXIT_SOME_FAILED if found.rows else EXIT_FAILED)
+        found, kept = run_plan(plan, jobs=jobs, progress=show)
+    return replace(found, settings={**found.settings, "command": command_line()}), kept
+
+
+def _write(current: Session, plan: Plan, found: Evaluation, outputs: Outputs) -> None:
+    """The report, the page and the spectrograms, as far as they are asked for and there is a row to show."""
+    from heartopt.cli.evaluate_page import write_listening_page, write_spectrograms
+    from heartopt.report import write_report
+
+    if outputs.folder is not None:
+        files = write_report(found, output_dir=outputs.folder)
+        pictures = f" and {len(files.pictures)} pictures" if files.pictures else " (no pictures: matplotlib is missing)"
+        current.note(f"wrote {files.markdown}, {files.csv}, {files.json}{pictures}")
+    if outputs.plots and outputs.folder is not None:
+        for path in write_spectrograms(plan, found, outputs.folder, songs=outputs.songs, seconds=outputs.seconds):
+            current.note(f"wrote {path}")
+    if outputs.page is not None and found.rows:
+        write_listening_page(plan, found, outputs.page, songs=outputs.songs, seconds=outputs.seconds)
+        current.note(f"wrote {outputs.page}")

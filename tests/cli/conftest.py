@@ -45,6 +45,12 @@ class Ran:
 Heartopt = Callable[..., Ran]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command keeps from run to run stays in the test."""
+    monkeypatch.setenv("HEARTOPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def heartopt(capfd: pytest.CaptureFixture[str]) -> Heartopt:
     """Call `heartopt ARGS…`; what libraries write straight to the file descriptors is seen too."""

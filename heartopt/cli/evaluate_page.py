@@ -1,0 +1,63 @@
+"""What `heartopt evaluate` makes of the sounds themselves: a page to listen to, and spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from heartopt.evaluation import Evaluation, Plan
+
+_SILENT = "silence"  # there is nothing to hear, or to see
+
+
+def write_listening_page(plan: Plan, found: Evaluation, path: Path, *, songs: int, seconds: float) -> None:
+    """The first `seconds` of the first `songs` by every system that has a row; tokens decoded under the first seed."""
+    from heartopt.evaluation.systems import CONTROLS
+    from heartopt.metrics import METRICS
+    from heartopt.report.listening import Excerpt, Take, write_page
+
+    titles = {song["file"]: str(song.get("title") or song["file"]) for song in found.songs}
+    rows = {(row["file"], row["system"]): row for row in found.rows}
+    excerpts = []
+    for file, sounds in _sounds(plan, found, songs, seconds):
+        original = sounds.pop("original")
+        takes = []
+        for system, audio in sounds.items():
+            row = rows[file, system]
+            metrics = {name: row[name] for name in row if name in METRICS}
+            takes.append(Take(system, audio, metrics, row.get("tier"), control=system in CONTROLS))
+        excerpts.append(Excerpt(file, titles.get(file, file), original, takes))
+    about = f"Suite {plan.suite.name}, codec {plan.setup.codec.name}; figures are of the whole excerpts."
+    write_page(excerpts, path, title=f"heartopt: {plan.suite.name}", about=about)
+
+
+def write_spectrograms(plan: Plan, found: Evaluation, folder: Path, *, songs: int, seconds: float) -> Iterator[Path]:
+    """One picture a song: the original, every system but controls, and how the last differs from the original."""
+    from heartopt.evaluation.systems import CONTROLS
+    from heartopt.report.spectrograms import draw_sounds
+
+    for number, (file, sounds) in enumerate(_sounds(plan, found, songs, seconds, leave=tuple(CONTROLS)), 1):
+        path = folder / f"{plan.suite.name}.spectrograms-{number}.png"
+        draw_sounds(path, title=f"{plan.suite.name}: {file}", sounds=sounds)
+        yield path
+
+
+def _sounds(
+    plan: Plan, found: Evaluation, songs: int, seconds: float, *, leave: tuple[str, ...] = (_SILENT,)
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Each song's file, and its sounds `[2, n]` by system, `original` first; songs without a row are passed over."""
+    from heartopt.audio import SAMPLE_RATE
+    from heartopt.evaluation import audio_of, original_of
+
+    samples = round(seconds * SAMPLE_RATE)
+    for file in list(dict.fromkeys(row["file"] for row in found.rows))[:songs]:
+        sounds = {"original": original_of(plan, file)[:, :samples]}
+        for row in found.rows:
+            if row["file"] == file and row["system"] not in leave:
+                sounds[row["system"]] = audio_of(plan, file, row["system"])[:, :samples]
+        if len(sounds) > 1:
+            yield file, sounds
