@@ -2,6 +2,6 @@
 
 from heartopt.report.markdown import markdown
 from heartopt.report.terminal import render
-from heartopt.report.write import ReportFiles, csv_text, write_report
+from heartopt.report.write import ReportFiles, write_report
 
-__all__ = ["ReportFiles", "csv_text", "markdown", "render", "write_report"]
+__all__ = ["ReportFiles", "markdown", "render", "write_report"]

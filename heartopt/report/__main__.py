@@ -1,56 +1,46 @@
-"""`python -m heartopt.report reports/*.json`: write the Markdown, CSV and pictures of evaluations anew from their rows.
+"""Write the Markdown, tables and pictures of evaluations anew, from their JSON rows alone.
 
-With `--check` nothing is written: each file whose text does not follow from its rows is named, and the exit code is 1.
-JSON files that are no evaluation are passed over.
+    python -m heartopt.report reports/*.json            # JSON files that are no evaluation are passed over
+    python -m heartopt.report --check reports/*.json    # writes nothing; exit code 1 where a file does not follow
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from heartopt.errors import HeartoptError
-from heartopt.report.write import read_report, render_texts, write_files
+from heartopt.report.check import unfaithful
+from heartopt.report.write import read_report, write_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m heartopt.report", description=(__doc__ or "").split(":")[1])
+    parser = argparse.ArgumentParser(prog="python -m heartopt.report", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("reports", nargs="+", type=Path, metavar="NAME.json")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a text does not follow")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file does not follow")
     chosen = parser.parse_args(argv)
-    failed = 0
+    logging.basicConfig(format="warning: %(message)s")
+    found = 0
     for path in chosen.reports:
         try:
-            stale = render(path, check=chosen.check)
+            for line in unfaithful(path) if chosen.check else _write(path):
+                print(f"error: {line}", file=sys.stderr)
+                found += 1
         except HeartoptError as error:
             print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        for name in stale:
-            mend = f"python -m heartopt.report {path}"
-            print(f"error: {name}: does not follow from {path}: write it anew by {mend}", file=sys.stderr)
-        failed += len(stale)
-    return 1 if failed else 0
+            found += 1
+    return 1 if found else 0
 
 
-def render(path: Path, *, check: bool) -> list[Path]:
-    """Write the texts and pictures of one report anew, or, to check, return those texts that differ.
-
-    Raises:
-        HeartoptError: it cannot be read or written.
-    """
+def _write(path: Path) -> Sequence[str]:
     evaluation = read_report(path)
-    if evaluation is None:
-        return []
-    if not check:
+    if evaluation is not None:
         write_files(evaluation, path.parent, path.stem)
-        return []
-    names = path.with_suffix(".md"), path.with_suffix(".csv")
-    wanted = dict(zip(names, render_texts(evaluation, path.stem), strict=True))
-    return [name for name, text in wanted.items() if not name.is_file() or name.read_text(encoding="utf-8") != text]
+    return ()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 120
 _TITLE_COLUMNS = 110  # characters of a title's line
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ROWS = "Rows"  # the keyword of a PNG's text
 
 
 def need_matplotlib(what: str, find: Callable[[str], object] | None = None) -> None:
@@ -40,8 +43,10 @@ def plain_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, rows: str = "") -> None:
     """Write `figure` into the PNG file `path`, atomically. Signs that the font lacks become boxes, silently.
+
+    `rows`: what the picture was drawn from, such as a digest; `rows_of` reads it.
 
     Raises:
         OutputError: `path` cannot be written.
@@ -51,4 +56,24 @@ def save_figure(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={_ROWS: rows} if rows else None)
+
+
+def rows_of(path: Path) -> str:
+    """What `save_figure` was told that the PNG file `path` was drawn from; "" where it says nothing, or is no PNG.
+
+    Raises:
+        HeartoptError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise HeartoptError(f"cannot read {path}: {error.strerror or error}") from error
+    place = len(_SIGNATURE)
+    while data.startswith(_SIGNATURE) and place + 8 <= len(data):
+        size, kind = struct.unpack(">I4s", data[place : place + 8])  # a chunk: size, kind, that many bytes, checksum
+        key, _, value = data[place + 8 : place + 8 + size].partition(b"\0")
+        if (kind, key) == (b"tEXt", _ROWS.encode()):
+            return value.decode("latin-1")
+        place += 12 + size
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ def row(file: str, system: str, stft: float, tier: str, **values: Any) -> dict[s
 
 def codes(share: float) -> dict[str, float]:
     return {"usage": share, "perplexity": 20.0, "usage_1": share, "perplexity_1": 20.0}
+
+
+RATES = {"projection": 1.3, "optimized": 1.3, "silence": math.nan}
 
 
 @pytest.fixture
@@ -39,3 +43,12 @@ def evaluation() -> Evaluation:
         {"system": "optimized", **codes(0.75), "entropy": 4.0, "dead": 2.0, "bitrate": 400.0, "fad": 0.125},
     )
     return Evaluation("own", rows, summarize(rows, seed=0), differences(rows, seed=0), failed, settings, corpus)
+
+
+@pytest.fixture
+def rated(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with bitrates, and one of MP3."""
+    rows = tuple({**row, "kbps": RATES[row["system"]]} for row in evaluation.rows)
+    own = [row for row in rows if row["system"] == "projection"]
+    rows += tuple({**row, "system": "mp3:32", "kbps": 32.0, "stft": row["stft"] / 2} for row in own)
+    return replace(evaluation, rows=rows, summary=summarize(rows, seed=0))

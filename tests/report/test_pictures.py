@@ -4,21 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from heartopt.errors import HeartoptError
 from heartopt.evaluation import Evaluation
-from heartopt.evaluation.results import summarize
 from heartopt.report import pictures
-from heartopt.report.pictures import applicable, codes_figure, draw_report, rate_figure, tier_figure, time_figure
+from heartopt.report.figures import rows_of
+from heartopt.report.pictures import Heard, applicable, choose_heard, digest_of, draw_heard, draw_report
 
-RATES = {"projection": 1.3, "optimized": 1.3, "silence": float("nan")}
-
-
-@pytest.fixture
-def rated(evaluation: Evaluation) -> Evaluation:
-    rows = tuple({**row, "kbps": RATES[row["system"]]} for row in evaluation.rows)
-    own = [row for row in rows if row["system"] == "projection"]
-    rows += tuple({**row, "system": "mp3:32", "kbps": 32.0, "stft": 1.2} for row in own)
-    return replace(evaluation, rows=rows, summary=summarize(rows, seed=0))
+pytest.importorskip("matplotlib")
 
 
 def test_a_picture_needs_rows_that_are_enough_for_it(evaluation: Evaluation, rated: Evaluation) -> None:
@@ -27,39 +21,53 @@ def test_a_picture_needs_rows_that_are_enough_for_it(evaluation: Evaluation, rat
     assert applicable(Evaluation("none", (), (), (), (), {}), "own") == {}
 
 
-def test_they_are_whole_png_files(rated: Evaluation, tmp_path: Path) -> None:
+def test_their_words_say_what_they_show(rated: Evaluation) -> None:
+    words = applicable(rated, "own")
+    assert "optimized 1.70 (Good)" in words["own.tiers.png"] and "control: silence 6.00" in words["own.tiers.png"]
+    assert "against kbit/s" in words["own.rate.png"] and "mp3:32" in words["own.rate.png"]
+    assert "seconds for a second of audio" in words["own.time.png"] and "silence" not in words["own.time.png"]
+    assert words["own.codes.png"].endswith("projection, optimized")
+
+
+def test_they_are_whole_png_files_that_know_their_rows(rated: Evaluation, tmp_path: Path) -> None:
     drawn = draw_report(rated, tmp_path, "own")
     assert [path.name for path in drawn] == list(applicable(rated, "own"))
     assert sorted(drawn) == sorted(tmp_path.iterdir())
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in drawn)
+    assert {rows_of(path) for path in drawn} == {digest_of(rated)}
 
 
-def test_tiers_show_systems_from_the_best_on_then_controls(rated: Evaluation) -> None:
-    figure = tier_figure(rated)
-    (axis,) = figure.axes
-    names = [text.get_text() for text in axis.get_yticklabels()]
-    assert names == ["mp3:32", "optimized", "projection", "control: silence"]
-    words = {text.get_text() for text in axis.texts}
-    assert {"Excellent", "Good", "Fair", "Poor", "1.20", "1.70", "6.00"} <= words
-    assert axis.get_xlim()[1] > 6.5
+def test_a_digest_is_that_of_what_was_measured(evaluation: Evaluation) -> None:
+    digest = digest_of(evaluation)
+    assert digest == digest_of(replace(evaluation, settings={**evaluation.settings, "command": "other"}))
+    changed = ({**evaluation.rows[0], "stft": 5.6}, *evaluation.rows[1:])
+    assert digest != digest_of(replace(evaluation, rows=changed))
+    assert digest_of(Evaluation.from_json(evaluation.to_json())) == digest
 
 
-@pytest.mark.parametrize(("make", "label"), [(rate_figure, "kbit/s"), (time_figure, "seconds for a second")])
-def test_quality_against_bits_and_time_leaves_controls_out(make, label: str, rated: Evaluation) -> None:
-    (axis,) = make(rated).axes
-    assert axis.get_xscale() == "log" and axis.get_xlabel().startswith(label)
-    assert {text.get_text() for text in axis.get_legend().get_texts()} == {"projection", "optimized", "mp3:32"}
+def test_heard_is_the_second_system_with_tokens_where_it_is_worst(evaluation: Evaluation) -> None:
+    assert choose_heard(evaluation) == Heard(evaluation.rows[5]["file"], "projection", "optimized")
+    turned = choose_heard(replace(evaluation, against="optimized"))
+    assert turned is not None and (turned.start, turned.result) == ("optimized", "projection")
+    alone = replace(evaluation, rows=tuple(row for row in evaluation.rows if row["system"] != "optimized"))
+    assert choose_heard(alone) is None and choose_heard(replace(evaluation, rows=())) is None
 
 
-def test_codes_have_a_line_a_system(evaluation: Evaluation) -> None:
-    usage, perplexity = codes_figure(evaluation).axes
-    assert [list(line.get_ydata()) for line in usage.lines] == [[0.5], [0.75]]
-    assert [list(line.get_ydata()) for line in perplexity.lines] == [[20.0], [20.0]]
+def test_spectrograms_are_of_the_song_and_both_systems(evaluation: Evaluation, tmp_path: Path) -> None:
+    asked = []
+
+    def sounds(file: str, system: str | None) -> torch.Tensor:
+        asked.append((file, system))
+        return torch.full((2, 4_800), 0.1)
+
+    draw_heard(evaluation, sounds, Heard("a.wav", "projection", "optimized"), tmp_path / "x.png")
+    assert asked == [("a.wav", None), ("a.wav", "projection"), ("a.wav", "optimized")]
+    assert rows_of(tmp_path / "x.png") == digest_of(evaluation)
 
 
-def test_without_matplotlib_it_is_said(evaluation: Evaluation, tmp_path: Path, monkeypatch) -> None:
-    from heartopt.errors import HeartoptError
-
+def test_without_matplotlib_it_is_said(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(what: str) -> None:
         raise HeartoptError(f"drawing {what} needs matplotlib")
 

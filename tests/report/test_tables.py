@@ -6,20 +6,19 @@ from dataclasses import replace
 import pytest
 
 from heartopt.evaluation import Evaluation
-from heartopt.evaluation.results import summarize
+from heartopt.evaluation.results import differences, summarize
 from heartopt.metrics import METRICS
 from heartopt.report.tables import (
     FAMILIES,
     cell,
     control_figures,
-    corpus_table,
-    cost_table,
     difference_table,
+    doubts,
     family_tables,
     file_table,
-    level_table,
-    not_told_apart,
+    fixed,
     summary_table,
+    tier_words,
     worst_table,
 )
 
@@ -33,13 +32,25 @@ def test_summary_has_systems_first_then_controls(evaluation: Evaluation) -> None
     assert table.title == "Means over 2 files [95 % bootstrap interval]"
 
 
-def test_a_system_that_a_control_reaches_is_marked(evaluation: Evaluation) -> None:
+def test_a_system_that_a_control_reaches_is_in_doubt(evaluation: Evaluation) -> None:
     rows = tuple({**row, "stft": 6.0} if row["system"] == "optimized" else row for row in evaluation.rows)
     marked = replace(evaluation, rows=rows, summary=summarize(rows, seed=0))
-    assert [row[1] for row in summary_table(marked).rows] == ["Fair", "Poor (like silence)", "Poor"]
-    (sentence,) = not_told_apart(marked)
-    assert sentence.startswith("optimized is not clearly better than silence")
-    assert not_told_apart(evaluation) == ()
+    assert [row[1] for row in summary_table(marked).rows] == ["Fair", "Poor, in doubt", "Poor"]
+    assert str(doubts(marked)).startswith("In doubt") and str(doubts(marked)).endswith(": optimized (silence)")
+    assert doubts(evaluation) is None
+
+
+def test_one_file_tells_nothing_from_a_control(evaluation: Evaluation) -> None:
+    rows = evaluation.rows[:3]
+    assert "One file has no interval" in str(doubts(replace(evaluation, rows=rows, summary=summarize(rows, seed=0))))
+    rows = rows[1:]  # no control
+    assert doubts(replace(evaluation, rows=rows, summary=summarize(rows, seed=0))) is None
+
+
+def test_a_mean_over_fewer_files_says_so(evaluation: Evaluation) -> None:
+    rows = evaluation.rows[:-1]  # the second file has no result of `optimized`
+    table = summary_table(replace(evaluation, rows=rows, summary=summarize(rows, seed=0)))
+    assert table.rows[1][2] == "1.50 (n 1)" and table.rows[0][2] == "2.60 [2.50, 2.70]"
 
 
 def test_every_metric_is_in_one_family() -> None:
@@ -64,30 +75,37 @@ def test_file_table_has_every_row(evaluation: Evaluation) -> None:
     assert [row[-1] for row in file_table(noted).rows[:2]] == ["cut by 3 samples", ""]
 
 
-def test_differences_say_when_they_are_not_clear(evaluation: Evaluation) -> None:
-    table = difference_table(evaluation, metrics=("stft", "rtf"))
+def test_differences_have_a_verdict(evaluation: Evaluation) -> None:
+    table = difference_table(evaluation, metrics=("stft", "rtf", "usage"))
     assert table is not None
-    found = {row[1]: row for row in table.rows}
-    assert found["stft"][:4] == ("optimized", "stft", "-0.900", "[-1.000, -0.800]")
-    assert found["stft"][4] == f"{-0.9 / (0.2 / 2**0.5):+.2f}" and found["stft"][5] == "0.500"
-    assert found["rtf"][2:4] == ("+0.0000", "[+0.0000, +0.0000] includes 0")
-    assert table.headings[-2:] == ("effect d", "p")
+    assert table.headings == ("system", "metric", "difference", "interval", "verdict", "effect d", "p")
+    found = {row[1]: row[2:] for row in table.rows}
+    effect = f"{-0.9 / (0.2 / 2**0.5):+.2f}"
+    assert found["stft"] == ("-0.900", "[-1.000, -0.800]", "better", effect, "0.500")
+    assert found["rtf"][:3] == ("+0.0000", "[+0.0000, +0.0000]", "includes 0")
+    assert found["usage"][2] == "higher"  # which is neither better nor worse
 
 
-def test_what_is_counted_over_the_suite(evaluation: Evaluation) -> None:
-    table = corpus_table(evaluation)
-    assert table is not None
-    assert table.headings[:3] == ("system", "usage (share)", "perplexity (codes)") and table.headings[-1] == "fad (↓)"
-    assert table.rows[0] == ("projection", "0.500", "20.0", "3.00", "4", "300", "0.250")
-    assert table.rows[-1][0] == "control: silence" and table.rows[-1][1] == "–"
+def test_a_verdict_knows_which_way_is_better(evaluation: Evaluation) -> None:
+    rows = tuple(
+        {**row, "si_sdr": {"projection": 5.0, "optimized": 3.0, "silence": 0.0}[row["system"]] + place / 10}
+        for place, row in enumerate(evaluation.rows)
+    )
+    table = difference_table(replace(evaluation, differences=differences(rows, seed=0)), metrics=("si_sdr",))
+    assert table is not None and table.rows[0][4] == "worse"
 
 
-def test_levels_are_those_of_systems_with_tokens(evaluation: Evaluation) -> None:
-    table = level_table(evaluation)
-    assert table is not None
-    assert table.headings == ("system", "quantity", "level 1")
-    assert table.rows[:2] == (("projection", "usage (share)", "0.500"), ("projection", "perplexity (codes)", "20.0"))
-    assert {row[0] for row in table.rows} == {"projection", "optimized"}
+def test_differences_over_other_numbers_of_files_are_counted(evaluation: Evaluation) -> None:
+    rows = tuple({**row, "mel": 0.1} if row["file"] == "a.wav" else row for row in evaluation.rows)
+    table = difference_table(replace(evaluation, differences=differences(rows, seed=0)), metrics=("stft", "mel"))
+    assert table is not None and table.headings[-1] == "files"
+    assert {row[1]: row[-1] for row in table.rows} == {"stft": "2", "mel": "1"}
+    assert {row[1]: row[3] for row in table.rows}["mel"] == "unknown (one file)"
+
+
+def test_some_metrics_may_be_left_out(evaluation: Evaluation) -> None:
+    table = difference_table(evaluation, without=("stft",))
+    assert table is None or "stft" not in {row[1] for row in table.rows}
 
 
 def test_worst_files_are_named_with_their_value(evaluation: Evaluation) -> None:
@@ -97,22 +115,17 @@ def test_worst_files_are_named_with_their_value(evaluation: Evaluation) -> None:
     assert len(table.rows) == 2
 
 
-def test_cost_is_that_of_systems(evaluation: Evaluation) -> None:
-    table = cost_table(evaluation)
-    assert table is not None
-    assert table.headings == ("system", "rtf (× ↓)")
-    assert table.rows == (("projection", "0.500"), ("optimized", "0.500"))
-
-
 def test_tables_of_nothing_are_none() -> None:
     empty = Evaluation("none", (), (), (), (), {})
-    for table in (difference_table, level_table, corpus_table, cost_table, worst_table):
-        assert table(empty) is None
+    assert difference_table(empty) is None and worst_table(empty) is None and doubts(empty) is None
     assert control_figures(empty) == () and family_tables(empty) == ()
 
 
 def test_controls_fall_where_they_fall(evaluation: Evaluation) -> None:
     assert control_figures(evaluation) == (("silence", 6.0),)
+    words = tier_words(evaluation)
+    assert "Excellent below 1; Good from 1 to below 2; Fair from 2 to 3; Poor above 3." in words
+    assert words.endswith("Controls here: silence 6.00.")
 
 
 @pytest.mark.parametrize(
@@ -122,3 +135,11 @@ def test_controls_fall_where_they_fall(evaluation: Evaluation) -> None:
 def test_cells(value: float | None, metric: str, text: str) -> None:
     assert cell(value, metric) == text
     assert cell(math.nan, metric) == "–" and cell("not installed", metric) == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [(-0.001, "", "0.00"), (-0.001, "+", "+0.00"), (0.0, "+", "+0.00"), (-0.005001, "", "-0.01"), (math.inf, "", "–")],
+)
+def test_nothing_is_a_negative_zero(value: float, sign: str, text: str) -> None:
+    assert fixed(value, 2, sign=sign) == text

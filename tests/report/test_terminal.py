@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from heartopt.evaluation import Evaluation
@@ -10,9 +11,9 @@ from heartopt.evaluation.results import summarize
 from heartopt.report.terminal import render
 
 
-def printed(evaluation: Evaluation) -> str:
+def printed(evaluation: Evaluation, width: int = 200) -> str:
     text = io.StringIO()
-    Console(file=text, width=200, color_system=None).print(render(evaluation))
+    Console(file=text, width=width, color_system=None).print(render(evaluation))
     return text.getvalue()
 
 
@@ -28,14 +29,30 @@ def test_nothing_but_failures_is_no_table(evaluation: Evaluation) -> None:
     assert text.splitlines()[0].startswith("failed: c.wav")
 
 
-def test_fits_into_120_columns(evaluation: Evaluation) -> None:
-    text = io.StringIO()
-    Console(file=text, width=120, color_system=None).print(render(evaluation))
-    assert "1.70 [1.50, 1.90]" in text.getvalue() and "perplexity" in text.getvalue()
-    assert "…" not in text.getvalue()
+@pytest.mark.parametrize("width", [200, 120, 80, 60])
+def test_no_table_is_wider_than_the_terminal(width: int, evaluation: Evaluation) -> None:
+    text = printed(evaluation, width)
+    assert "1.70 [1.50, 1.90]" in text and "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    first = text.split("By the mean stft")[0]
+    assert ("no room for: " in first) == (width == 60)
+    assert ("perplexity" in first.split("no room for: ")[0]) == (width > 60)
+
+
+def test_a_long_name_is_folded(evaluation: Evaluation) -> None:
+    name = f"projection:/somewhere/{'far/' * 30}best.safetensors"
+    rows = tuple({**row, "system": name} if row["system"] == "optimized" else row for row in evaluation.rows)
+    text = printed(replace(evaluation, rows=rows, summary=summarize(rows, seed=0)), 80)
+    assert "…" not in text and "1.70 [1.50, 1.90]" in text
 
 
 def test_a_system_like_a_control_is_warned_of(evaluation: Evaluation) -> None:
     rows = tuple({**row, "stft": 6.0} if row["system"] == "optimized" else row for row in evaluation.rows)
     text = printed(replace(evaluation, rows=rows, summary=summarize(rows, seed=0)))
-    assert "Poor (like silence)" in text and "optimized is not clearly better than silence" in text
+    assert "Poor, in doubt" in text and "overlaps theirs or is better: optimized (silence)." in text
+
+
+def test_tiers_cost_suite_and_worst_files_are_shown(evaluation: Evaluation) -> None:
+    text = printed(evaluation)
+    assert "Controls here: silence 6.00." in text and "Over the whole suite" in text and "Cost" in text
+    assert "<img onerror=alert(1)>|[red]x.wav: 2.70" in text  # no markup
