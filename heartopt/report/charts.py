@@ -144,7 +144,8 @@ def _against(evaluation: Evaluation, across: str, words: str) -> Figure:
     names = qualities(evaluation)
     families = _families(evaluation)
     beside = 0.8 + 0.075 * max(len(_name(family)) for family in families)  # inches of the legend
-    figure = new_figure(5.4 * len(names) + beside, 4.8, f"{evaluation.suite}: quality against {words.partition(';')[0]}")
+    title = f"{evaluation.suite}: quality against {words.partition(';')[0]}"
+    figure = new_figure(5.4 * len(names) + beside, 4.8, title)
     panels: Sequence[Axes] = figure.subplots(1, len(names), squeeze=False)[0]
     for axis, metric in zip(panels, names, strict=True):
         found = spots(evaluation, across, metric)
