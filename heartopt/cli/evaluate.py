@@ -191,16 +191,14 @@ def _judge(current: Session, plan: Plan, jobs: int) -> tuple[Evaluation, int]:
 
 def _write(current: Session, plan: Plan, found: Evaluation, outputs: Outputs) -> None:
     """The report, the page and the spectrograms, as far as they are asked for and there is a row to show."""
-    from heartopt.cli.evaluate_page import write_listening_page, write_spectrograms
+    from heartopt.cli.evaluate_page import beginnings, write_listening_page
     from heartopt.report import write_report
 
     if outputs.folder is not None:
-        files = write_report(found, output_dir=outputs.folder)
-        pictures = f" and {len(files.pictures)} pictures" if files.pictures else " (no pictures: matplotlib is missing)"
-        current.note(f"wrote {files.markdown}, {files.csv}, {files.json}{pictures}")
-    if outputs.plots and outputs.folder is not None:
-        for path in write_spectrograms(plan, found, outputs.folder, songs=outputs.songs, seconds=outputs.seconds):
-            current.note(f"wrote {path}")
+        sounds = beginnings(plan, outputs.seconds) if outputs.plots else None
+        files = write_report(found, output_dir=outputs.folder, sounds=sounds)
+        pictures = f", {len(files.pictures)} pictures" if files.pictures else ""
+        current.note(f"wrote {files.markdown}, {files.csv}, {files.summary}, {files.json}{pictures}")
     if outputs.page is not None and found.rows:
         write_listening_page(plan, found, outputs.page, songs=outputs.songs, seconds=outputs.seconds)
         current.note(f"wrote {outputs.page}")

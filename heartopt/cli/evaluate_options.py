@@ -123,7 +123,7 @@ Plots = Annotated[
     bool,
     typer.Option(
         "--plots",
-        help="With -o: spectrograms of the songs that --page takes, by system.",
+        help="With -o: spectrograms of the worst song too: original, start, result, difference.",
         rich_help_panel=REPORT,
     ),
 ]

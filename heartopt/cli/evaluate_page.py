@@ -1,8 +1,8 @@
-"""What `heartopt evaluate` makes of the sounds themselves: a page to listen to, and spectrograms."""
+"""What `heartopt evaluate` makes of the sounds themselves: a page to listen to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from heartopt.evaluation import Evaluation, Plan
 
-_SILENT = "silence"  # there is nothing to hear, or to see
+_SILENT = "silence"  # there is nothing to hear
 
 
 def write_listening_page(plan: Plan, found: Evaluation, path: Path, *, songs: int, seconds: float) -> None:
@@ -35,29 +35,26 @@ def write_listening_page(plan: Plan, found: Evaluation, path: Path, *, songs: in
     write_page(excerpts, path, title=f"heartopt: {plan.suite.name}", about=about)
 
 
-def write_spectrograms(plan: Plan, found: Evaluation, folder: Path, *, songs: int, seconds: float) -> Iterator[Path]:
-    """One picture a song: the original, every system but controls, and how the last differs from the original."""
-    from heartopt.evaluation.systems import CONTROLS
-    from heartopt.report.spectrograms import draw_sounds
-
-    for number, (file, sounds) in enumerate(_sounds(plan, found, songs, seconds, leave=tuple(CONTROLS)), 1):
-        path = folder / f"{plan.suite.name}.spectrograms-{number}.png"
-        draw_sounds(path, title=f"{plan.suite.name}: {file}", sounds=sounds)
-        yield path
-
-
-def _sounds(
-    plan: Plan, found: Evaluation, songs: int, seconds: float, *, leave: tuple[str, ...] = (_SILENT,)
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each song's file, and its sounds `[2, n]` by system, `original` first; songs without a row are passed over."""
+def beginnings(plan: Plan, seconds: float) -> Callable[[str, str | None], Tensor]:
+    """Gives the first `seconds` of a file's sound by a system, `[2, n]`; None: of the song itself."""
     from heartopt.audio import SAMPLE_RATE
     from heartopt.evaluation import audio_of, original_of
 
     samples = round(seconds * SAMPLE_RATE)
+
+    def sound(file: str, system: str | None) -> Tensor:
+        return (original_of(plan, file) if system is None else audio_of(plan, file, system))[:, :samples]
+
+    return sound
+
+
+def _sounds(plan: Plan, found: Evaluation, songs: int, seconds: float) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Each song's file, and its sounds `[2, n]` by system, `original` first; songs without a row are passed over."""
+    sound = beginnings(plan, seconds)
     for file in list(dict.fromkeys(row["file"] for row in found.rows))[:songs]:
-        sounds = {"original": original_of(plan, file)[:, :samples]}
+        sounds = {"original": sound(file, None)}
         for row in found.rows:
-            if row["file"] == file and row["system"] not in leave:
-                sounds[row["system"]] = audio_of(plan, file, row["system"])[:, :samples]
+            if row["file"] == file and row["system"] != _SILENT:
+                sounds[row["system"]] = sound(file, row["system"])
         if len(sounds) > 1:
             yield file, sounds

@@ -49,17 +49,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Heard:
-    """A song and two systems whose sounds of it are worth comparing."""
+    """A song and the systems whose sounds of it are worth comparing; `start` None where there is but one."""
 
     file: str
-    start: str
+    start: str | None
     result: str
 
     @property
     def words(self) -> str:
+        systems = f"{self.start}, {self.result}" if self.start else self.result
         return (
-            f"Spectrograms of {self.file}: the original, {self.start}, {self.result}, and the difference between "
-            f"{self.result} and the original, the shimmer band marked"
+            f"Spectrograms of {self.file}: the original, {systems}, and the difference between {self.result} and the "
+            "original, the shimmer band marked"
         )
 
 
@@ -95,24 +96,28 @@ def draw_heard(evaluation: Evaluation, sounds: Sounds, heard: Heard, path: Path)
         OutputError: `path` cannot be written.
     """
     need_matplotlib("spectrograms")
-    wanted = {"original": None, heard.start: heard.start, heard.result: heard.result}
-    found = {name: sounds(heard.file, system) for name, system in wanted.items()}
+    systems = [system for system in (heard.start, heard.result) if system]
+    found = {"original": sounds(heard.file, None), **{system: sounds(heard.file, system) for system in systems}}
     save_figure(make_figure(title=heard.file, sounds=found), path, rows=digest_of(evaluation))
 
 
 def choose_heard(evaluation: Evaluation) -> Heard | None:
-    """What to show spectrograms of: the first two systems that make tokens, the one that others are held against
-    first, on the file where the second's `stft` is worst. None where there are no two.
+    """What to show spectrograms of: two systems, and the file where the second's `stft` is worst; None: of nothing.
+
+    They are the first two that make tokens, or that are no controls where none does: first of them the one that others
+    are held against.
     """
-    made = [row["system"] for row in evaluation.rows if "usage" in row and row["system"] not in CONTROLS]
-    systems = sorted(dict.fromkeys(made), key=lambda system: system != evaluation.against)
-    both = {row["file"] for row in evaluation.rows if systems and row["system"] == systems[0]}
-    rows = [row for row in evaluation.rows if row["system"] in systems[1:2] and row["file"] in both]
+    rows = [row for row in evaluation.rows if row["system"] not in CONTROLS]
     rows = [row for row in rows if math.isfinite(row.get(TIER_METRIC, math.nan))]
-    if not rows:
+    rows = [row for row in rows if "usage" in row] or rows
+    systems = sorted(dict.fromkeys(row["system"] for row in rows), key=lambda system: system != evaluation.against)[:2]
+    files = {system: {row["file"] for row in rows if row["system"] == system} for system in systems}
+    shared = set.intersection(*files.values()) if files else set()
+    if not shared:
         return None
-    worst = max(rows, key=lambda row: float(row[TIER_METRIC]))
-    return Heard(worst["file"], systems[0], systems[1])
+    own = [row for row in rows if row["system"] == systems[-1] and row["file"] in shared]
+    worst = max(own, key=lambda row: float(row[TIER_METRIC]))
+    return Heard(worst["file"], systems[0] if len(systems) > 1 else None, systems[-1])
 
 
 def digest_of(evaluation: Evaluation) -> str:

@@ -70,7 +70,9 @@ def write_report(
         told |= _spectrograms(evaluation, sounds, folder / f"{stem}.{SPECTROGRAMS}.png")
     evaluation = replace(evaluation, settings={**evaluation.settings, **told})
     write_json(ReportFiles.of(folder, stem).json, evaluation.to_json())
-    return write_files(evaluation, folder, stem)
+    files = write_files(evaluation, folder, stem)
+    spectrograms = (folder / f"{stem}.{SPECTROGRAMS}.png",) if told.get(SPECTROGRAMS) else ()
+    return files._replace(pictures=(*files.pictures, *spectrograms))
 
 
 def write_files(evaluation: Evaluation, folder: Path, stem: str) -> ReportFiles:

@@ -93,7 +93,7 @@ def test_a_page_and_spectrograms(heartopt, make_song, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     text = page.read_text(encoding="utf-8")
     assert "<img onerror" not in text and "oracle" in text and "noise" in text
-    assert (folder / "files.spectrograms-1.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "files.spectrograms.png").read_bytes().startswith(b"\x89PNG")
     assert heartopt("evaluate", tmp_path / "in", "--plots").code == 2
 
 

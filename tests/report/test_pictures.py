@@ -50,7 +50,18 @@ def test_heard_is_the_second_system_with_tokens_where_it_is_worst(evaluation: Ev
     turned = choose_heard(replace(evaluation, against="optimized"))
     assert turned is not None and (turned.start, turned.result) == ("optimized", "projection")
     alone = replace(evaluation, rows=tuple(row for row in evaluation.rows if row["system"] != "optimized"))
-    assert choose_heard(alone) is None and choose_heard(replace(evaluation, rows=())) is None
+    assert choose_heard(alone) == Heard(evaluation.rows[5]["file"], None, "projection")
+    assert choose_heard(replace(evaluation, rows=())) is None
+    controls = tuple(row for row in evaluation.rows if row["system"] == "silence")
+    assert choose_heard(replace(evaluation, rows=controls)) is None
+    apart = tuple(row for row in evaluation.rows if (row["system"] == "optimized") == (row["file"] == "a.wav"))
+    assert choose_heard(replace(evaluation, rows=apart)) is None  # no file has both
+
+
+def test_where_nothing_makes_tokens_audio_is_heard(evaluation: Evaluation) -> None:
+    rows = tuple({key: value for key, value in row.items() if key != "usage"} for row in evaluation.rows)
+    heard = choose_heard(replace(evaluation, rows=rows))
+    assert heard is not None and (heard.start, heard.result) == ("projection", "optimized")
 
 
 def test_spectrograms_are_of_the_song_and_both_systems(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -63,6 +74,9 @@ def test_spectrograms_are_of_the_song_and_both_systems(evaluation: Evaluation, t
     draw_heard(evaluation, sounds, Heard("a.wav", "projection", "optimized"), tmp_path / "x.png")
     assert asked == [("a.wav", None), ("a.wav", "projection"), ("a.wav", "optimized")]
     assert rows_of(tmp_path / "x.png") == digest_of(evaluation)
+    draw_heard(evaluation, sounds, Heard("a.wav", None, "optimized"), tmp_path / "y.png")
+    assert asked[3:] == [("a.wav", None), ("a.wav", "optimized")]
+    assert "the original, optimized, and the difference" in Heard("a.wav", None, "optimized").words
 
 
 def test_without_matplotlib_it_is_said(
