@@ -26,7 +26,12 @@ def tone(seconds: float, rate: int = SECOND, channels: int = 2) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("longer", "note"),
-    [(0, ""), (480, "10.0 ms longer, cut"), (-480, "10.0 ms shorter, silence at its end"), (4800, "100.0 ms longer, cut")],
+    [
+        (0, ""),
+        (480, "10.0 ms longer, cut"),
+        (-480, "10.0 ms shorter, silence at its end"),
+        (4800, "100.0 ms longer, cut"),
+    ],
 )
 def test_small_differences_of_length_are_mended_and_said(longer: int, note: str) -> None:
     audio = torch.rand(2, SECOND + longer) + 0.1
@@ -50,7 +55,7 @@ def test_what_fits_has_the_song_s_length_and_what_does_not_is_refused(samples: i
         assert fitted.shape == (2, samples) and bool(note) == (samples != length)
         assert int(fitted.sum()) == 2 * min(samples, length)
     else:
-        with pytest.raises(AudioError, match="x: lasts .* more than 0.1 s apart is not compared"):
+        with pytest.raises(AudioError, match=r"x: lasts .* more than 0\.1 s apart is not compared"):
             fit_audio(torch.ones(2, length), samples, "x")
 
 
@@ -105,7 +110,7 @@ def test_a_rendering_of_the_whole_song_serves_its_excerpt(tmp_path: Path) -> Non
     soundfile.write(tmp_path / "short.wav", whole[:-100], SECOND)  # some samples of the excerpt's end are missing
     audio, note = read_output(last, 19_200, str(tmp_path / "short.wav"), mixdown=False)
     assert note == "cut from the whole song; 2.1 ms shorter, silence at its end"
-    with pytest.raises(AudioError, match="lasts 1.006 s, and the song 0.500 s"):
+    with pytest.raises(AudioError, match=r"lasts 1\.006 s, and the song 0\.500 s"):
         read_output(Song("all", tmp_path / "song.wav"), 24_000, str(tmp_path / "out.wav"), mixdown=False)
 
 

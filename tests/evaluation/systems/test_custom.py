@@ -88,7 +88,7 @@ def test_all_that_goes_wrong_is_one_line(body: str, message: str, module: Module
 
 def test_a_module_that_cannot_be_imported(module: Module) -> None:
     name = module("raise RuntimeError('no\\nlicence')")
-    with pytest.raises(HeartoptError, match="cannot be imported: RuntimeError: no licence$"):
+    with pytest.raises(HeartoptError, match=r"cannot be imported: RuntimeError: no licence$"):
         SystemSpec.parse(f"python:{name}.f").make()
 
 

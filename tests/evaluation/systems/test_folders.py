@@ -68,7 +68,7 @@ def test_base_names_serve_where_they_are_one_file_s(setup: Setup, codec: HeartCo
     (alone,) = songs_of(tmp_path, "album/b.wav")
     assert run(system, setup, alone).tokens is not None
     for song in songs_of(tmp_path, "album/b.wav", "other/b.wav"):
-        with pytest.raises(HeartoptError, match=r"has no output for this song; it was looked for as \w+/b\.tokens\.npy"):
+        with pytest.raises(HeartoptError, match=r"has no output for this song; .* as \w+/b\.tokens\.npy"):
             run(system, setup, song)
 
 
