@@ -178,4 +178,5 @@ def _legend(panel: Any) -> None:
         for kind, (colour, mark) in STYLES.items()
     ]
     handles.append(Line2D([], [], color="black", linewidth=0.9, linestyle=(0, (3, 2)), label="not meant to be seen"))
-    panel.legend(handles=handles, loc="center", ncols=2, fontsize=9, frameon=False, columnspacing=1.0, title="distortion")
+    look: dict[str, Any] = {"loc": "center", "ncols": 2, "fontsize": 9, "frameon": False, "columnspacing": 1.0}
+    panel.legend(handles=handles, title="distortion", **look)

@@ -63,7 +63,7 @@ VISQOL = Metric(
     range="1 to 4.73 (a perfect copy)",
     source="Chinen et al., arXiv 2004.09584, by visqol-python",
     sees=("noise", "mp3", "quantization", "clipping", "shimmer", "other_song"),
-    blind="gain, delays, stereo, and all above 15 kHz; below an opinion of about 2 it ranks no more (a low-pass from "
-    "4 kHz down), and Opus at 16 kbit/s, which drops the stereo, scores above 24",
+    blind="gain, delays, stereo, and all above 15 kHz; low-passes from 4 kHz down score alike, and Opus at 16 kbit/s, "
+    "which drops the stereo, scores above 24",
     default=False,
 )
