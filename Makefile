@@ -6,7 +6,7 @@ DEMO ?= demo
 SONG ?= benchmarks/suites/excerpts/a-new-journey.flac
 WORKERS ?= auto
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint report report-check gate baseline clean
 
 demo: $(VENV)/.installed
 	@scripts/demo.sh "$(BIN)/heartopt" "$(SONG)" "$(DEMO)"
@@ -18,6 +18,29 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict heartopt
 	$(BIN)/lint-imports
+
+# Judge the suites whose audio is at hand, and write reports/: JSON, and what follows from it. What is in heartopt's cache
+# is not judged again, and a run that was stopped goes on.
+SUITES := mini $(if $(wildcard benchmarks/suites/heldout/*.flac),heldout)
+
+report: $(VENV)/.installed-dev
+	set -e; for suite in $(SUITES); do \
+	    OMP_NUM_THREADS=1 $(BIN)/heartopt evaluate --suite benchmarks/suites/$$suite.yaml -o reports --plots; \
+	done
+
+# Fail where the Markdown, a table or a picture of an evaluation does not follow from the rows in its JSON.
+report-check: $(VENV)/.installed-dev
+	$(BIN)/python -m heartopt.report --check reports/*.json
+
+# Judge the gate's suite; fail where it got worse than the baseline. `make baseline` accepts what it is now.
+GATE := $(BIN)/heartopt evaluate --suite benchmarks/suites/gate.yaml --steps 5 --baseline reports/baseline.json
+
+gate: $(VENV)/.installed-dev
+	rm -rf build/gate
+	$(GATE) --fail-on-regression --junit build/gate/junit.xml --step-summary "$${GITHUB_STEP_SUMMARY:-build/gate/summary.md}"
+
+baseline: $(VENV)/.installed-dev
+	$(GATE) --update-baseline
 
 $(VENV)/.installed: pyproject.toml scripts/install.sh
 	@scripts/install.sh "$(PYTHON)" "$(VENV)"

@@ -1,4 +1,4 @@
-"""Write the Markdown, tables and pictures of evaluations anew, from their JSON rows alone.
+"""Write the summary, Markdown, tables and pictures of evaluations anew, from the rows in their JSON alone.
 
     python -m heartopt.report reports/*.json            # JSON files that are no evaluation are passed over
     python -m heartopt.report --check reports/*.json    # writes nothing; exit code 1 where a file does not follow

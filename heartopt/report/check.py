@@ -36,7 +36,7 @@ def unfaithful(path: Path) -> Iterator[str]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     for key in ("summary", "differences"):
         if not _same(stored.get(key), evaluation.to_json()[key]):
-            yield f"{path}: its {key} does not follow from its rows; evaluate again"
+            yield f"{path}: {key} in it does not follow from its rows; {remedy}"
     for file, text in render_texts(evaluation, path.parent, path.stem).items():
         if _read(file) != text:
             yield f"{file}: does not follow from the rows in {path}; {remedy}"

@@ -69,14 +69,13 @@ def write_report(
     if told[PICTURES] and sounds is not None:
         told |= _spectrograms(evaluation, sounds, folder / f"{stem}.{SPECTROGRAMS}.png")
     evaluation = replace(evaluation, settings={**evaluation.settings, **told})
-    write_json(ReportFiles.of(folder, stem).json, evaluation.to_json())
     files = write_files(evaluation, folder, stem)
     spectrograms = (folder / f"{stem}.{SPECTROGRAMS}.png",) if told.get(SPECTROGRAMS) else ()
     return files._replace(pictures=(*files.pictures, *spectrograms))
 
 
 def write_files(evaluation: Evaluation, folder: Path, stem: str) -> ReportFiles:
-    """Write what follows from the JSON; pictures where there are some and matplotlib is installed.
+    """Write the JSON and what follows from it; pictures where there are some and matplotlib is installed.
 
     Spectrograms stay as they are: they need sounds.
 
@@ -84,6 +83,7 @@ def write_files(evaluation: Evaluation, folder: Path, stem: str) -> ReportFiles:
         OutputError: a file cannot be written.
     """
     files = ReportFiles.of(folder, stem)
+    write_json(files.json, evaluation.to_json())
     drawn = draw_report(evaluation, folder, stem) if evaluation.settings.get(PICTURES) and _can_draw() else []
     for path, text in render_texts(evaluation, folder, stem).items():
         write_text(path, text)

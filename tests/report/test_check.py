@@ -61,7 +61,8 @@ def test_a_changed_digit_in_the_json_is_found(
     record = json.loads((folder / "own.json").read_text())
     record[key][0][field] += 1e-3
     (folder / "own.json").write_text(json.dumps(record))
-    assert f"own.json: its {key} does not follow" in complaint(folder, capsys)
+    assert f"own.json: {key} in it does not follow" in complaint(folder, capsys)
+    assert main(reports(folder)) == 0 and main(["--check", *reports(folder)]) == 0
 
 
 def test_a_changed_row_is_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
