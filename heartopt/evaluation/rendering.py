@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from heartopt.errors import ConfigError
 from heartopt.evaluation.outputs import SongAudio, SystemOutput
 from heartopt.evaluation.plan import Plan
 
@@ -19,5 +20,7 @@ def audio_of(plan: Plan, file: str, system: str) -> Tensor:
     Raises:
         HeartoptError: an unknown song, or the system cannot make it.
     """
+    if system not in plan.systems:
+        raise ConfigError(f"the evaluation has no system {system}; it has {', '.join(plan.systems)}")
     made = SystemOutput(plan, SongAudio(plan, plan.find(file)), system)
     return made.sound(plan.seeds[0])

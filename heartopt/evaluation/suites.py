@@ -23,6 +23,7 @@ songs:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -215,7 +216,12 @@ def _system(entry: Any, suite: Path) -> SystemSpec:
         except ConfigError as error:
             raise ConfigError(f"suite {suite}: {error}") from error
     entry = _checked(entry, _SYSTEM_KEYS, required=("system",), where=f"suite {suite}: a system")
-    return SystemSpec(entry.get("name", entry["system"]), entry["system"], entry.get("settings", {}), suite.parent)
+    settings = entry.get("settings", {})
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:  # YAML has dates, JSON has none
+        raise ConfigError(f"suite {suite}: a system: settings hold what JSON cannot: {error}") from error
+    return SystemSpec(entry.get("name", entry["system"]), entry["system"], settings, suite.parent)
 
 
 def _checked(

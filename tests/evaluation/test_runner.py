@@ -18,8 +18,8 @@ OPTIMIZE = OptimizeSettings(objective="flow", steps=1, flow=FlowSettings(draws=1
 
 
 @pytest.fixture
-def common(codec: HeartCodec, projection: EncoderProjection) -> dict[str, Any]:
-    return {"codec": codec, "projection": projection, "optimize": OPTIMIZE, **QUICK}
+def common(quick: HeartCodec, projection: EncoderProjection) -> dict[str, Any]:
+    return {"codec": quick, "projection": projection, "optimize": OPTIMIZE, **QUICK}
 
 
 def values(evaluation: Evaluation, metric: str) -> dict[tuple[str, str], float]:
