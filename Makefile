@@ -20,17 +20,18 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 # Judge the suites whose audio is at hand, and write reports/: JSON, and what follows from it. What is in heartopt's cache
-# is not judged again, and a run that was stopped goes on.
+# is not judged again, and a run that was stopped goes on. The curves of the shipped projection's training come with it.
 SUITES := mini $(if $(wildcard benchmarks/suites/heldout/*.flac),heldout)
 
 report: $(VENV)/.installed-dev
 	set -e; for suite in $(SUITES); do \
 	    OMP_NUM_THREADS=1 $(BIN)/heartopt evaluate --suite benchmarks/suites/$$suite.yaml -o reports --plots; \
 	done
+	$(BIN)/python -m heartopt.report reports/*.jsonl
 
 # Fail where the Markdown, a table or a picture of an evaluation does not follow from the rows in its JSON.
 report-check: $(VENV)/.installed-dev
-	$(BIN)/python -m heartopt.report --check reports/*.json
+	$(BIN)/python -m heartopt.report --check reports/*.json reports/*.jsonl
 
 # Judge the gate's suite; fail where it got worse than the baseline. `make baseline` accepts what it is now.
 GATE := $(BIN)/heartopt evaluate --suite benchmarks/suites/gate.yaml --steps 5 --baseline reports/baseline.json
