@@ -35,7 +35,7 @@ def measure(estimate: Tensor, target: Tensor | Reference, metrics: Sequence[str]
     its transforms are made once.
 
     Raises:
-        AudioError: the shapes differ or are no `[C, N]`, or samples that are not finite.
+        AudioError: the shapes differ or are no `[C, N]`, or samples are NaN, infinite or huge.
         ConfigError: an unknown metric.
     """
     names = check_metrics(DEFAULT_METRICS if metrics is None else metrics)

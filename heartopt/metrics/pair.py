@@ -9,12 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 import scipy.signal
-import torch
 from torch import Tensor
 
 from heartopt import losses
 from heartopt.audio import SAMPLE_RATE
-from heartopt.deshimmer import deshimmer, find_shimmer
+from heartopt.deshimmer import LARGEST_SAMPLE, deshimmer, find_shimmer
 from heartopt.errors import AudioError
 from heartopt.metrics.transforms import spectrum_and_magnitude
 from heartopt.resampling import KAISER_BETA, ROLLOFF, ZERO_CROSSINGS
@@ -108,7 +107,7 @@ class Reference:
     """A song that several estimates are measured against: its segments' transforms are made once, in short songs.
 
     Raises:
-        AudioError: no `[C, N]`, no samples, or samples that are not finite.
+        AudioError: no `[C, N]`, no samples, or NaN, infinite or huge samples.
     """
 
     def __init__(self, audio: Tensor) -> None:
@@ -147,9 +146,18 @@ def _third_band() -> Samples:
 
 
 def check_audio(audio: Tensor, what: str) -> None:
-    """Refuse what is no audio `[C, N]`, or not finite: a NaN would spread into every metric. Raises AudioError."""
+    """Refuse what is no audio `[C, N]`, or has NaN, infinite or huge samples, which would spread into every metric.
+
+    Raises AudioError.
+    """
     if audio.dim() != 2 or audio.numel() == 0 or not audio.is_floating_point():
-        raise AudioError(f"estimate and target must be audio [C, N] of one shape, got a {what} {list(audio.shape)}")
-    if not torch.isfinite(audio).all():
-        bad = int((~torch.isfinite(audio)).sum())
-        raise AudioError(f"the {what} has {bad} samples that are not finite: nothing can be measured")
+        given = f"{list(audio.shape)} {str(audio.dtype).removeprefix('torch.')}"
+        raise AudioError(f"estimate and target must be floating-point audio [C, N] of one shape, got a {what} {given}")
+    low, high = audio.aminmax()
+    if not (float(low) >= -LARGEST_SAMPLE and float(high) <= LARGEST_SAMPLE):  # NaN is neither
+        bad = ~(audio.abs() <= LARGEST_SAMPLE)
+        first = int(bad.any(dim=0).int().argmax()) / SAMPLE_RATE
+        raise AudioError(
+            f"the {what} has {int(bad.sum())} NaN, infinite or huge samples, the first at {first:.3f} s: "
+            "nothing can be measured; repair it or cut that part out"
+        )

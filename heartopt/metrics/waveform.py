@@ -13,6 +13,7 @@ from heartopt.metrics.pair import Pair
 #: The longest delay that is looked for, either way.
 MOST_DELAY_SECONDS = 0.05
 _LIMIT_DB = 100.0
+_ROUNDING = 1e-12  # of a mean in float64: what is left of a constant after it
 _NOTHING_LEFT_DB = -10.0  # of si_sdr: an estimate that shares a tenth of its energy with the target
 
 
@@ -38,9 +39,12 @@ def si_sdr(estimate: Tensor, target: Tensor) -> float:
 
 
 def _centred(audio: Tensor) -> Tensor:
-    """A copy of `[C, N]` in float64 without each channel's mean, in one row."""
+    """A copy of `[C, N]` in float64 without each channel's mean, in one row. Of a constant, nothing is left."""
     samples = audio.to(torch.float64, copy=True)
-    return samples.sub_(samples.mean(dim=-1, keepdim=True)).flatten()
+    mean = samples.mean(dim=-1, keepdim=True)
+    low, high = samples.sub_(mean).aminmax(dim=-1, keepdim=True)
+    samples.masked_fill_(torch.maximum(-low, high) <= _ROUNDING * mean.abs(), 0)
+    return samples.flatten()
 
 
 def delay(estimate: Tensor, target: Tensor) -> int:

@@ -34,6 +34,13 @@ def test_limits(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert si_sdr(noise, signal) == -100
 
 
+@pytest.mark.parametrize("level", [1e-6, 0.1, 1e-9 / 3])
+def test_a_constant_is_silence(level: float) -> None:
+    constant, silence = torch.full((1, 21_001), level), torch.zeros(1, 21_001)
+    assert si_sdr(constant, silence) == si_sdr(silence, constant) == 100
+    assert si_sdr(constant, music(21_001)[:1]) == -100
+
+
 def music(samples: int = 48_000) -> torch.Tensor:
     return torch.randn(2, samples, generator=torch.Generator().manual_seed(4))
 
