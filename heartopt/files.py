@@ -89,9 +89,12 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8, atomically. Raises OutputError."""
+    """Write ``text`` as UTF-8, atomically; bytes of a file name that are no characters as ``\\udcXX``, as JSON has it.
+
+    Raises OutputError.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:

@@ -56,7 +56,7 @@ def _pictures(evaluation: Evaluation, path: Path, remedy: str) -> Iterator[str]:
 def _read(path: Path) -> str:
     """A text; "" where there is none."""
     try:
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        return path.read_bytes().decode("utf-8") if path.is_file() else ""
     except (OSError, ValueError) as error:
         raise HeartoptError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -94,11 +94,12 @@ def render_texts(evaluation: Evaluation, folder: Path, stem: str) -> dict[Path, 
     """The Markdown and the tables of comma-separated values: functions of the evaluation's JSON and nothing else."""
     evaluation = Evaluation.from_json(evaluation.to_json())  # summaries are those of the rows, whoever made them
     files = ReportFiles.of(folder, stem)
-    return {
+    texts = {
         files.markdown: markdown(evaluation, pictures=linked(evaluation, stem)),
         files.csv: rows_csv(evaluation),
         files.summary: summary_csv(evaluation),
     }
+    return {path: text.encode("utf-8", "backslashreplace").decode() for path, text in texts.items()}  # as a file has it
 
 
 def linked(evaluation: Evaluation, stem: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from heartopt.errors import HeartoptError, OutputError
 from heartopt.evaluation import Evaluation
+from heartopt.report.check import unfaithful
 from heartopt.report.figures import rows_of
 from heartopt.report.pictures import choose_heard, digest_of
 from heartopt.report.write import read_report, render_texts, write_files, write_report
@@ -96,6 +97,16 @@ def test_the_same_rows_give_the_same_bytes(evaluation: Evaluation, tmp_path: Pat
     assert found is not None
     write_files(found, tmp_path, "own")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_file_name_that_is_no_text_is_written_and_read_again(evaluation: Evaluation, tmp_path: Path) -> None:
+    name = "a\udcff\x1b[31m\r\n,\"|`.wav"
+    rows = tuple({**row, "file": name} if row["file"] == "a.wav" else row for row in evaluation.rows)
+    files = write_report(Evaluation.from_json(replace(evaluation, rows=rows).to_json()), output_dir=tmp_path)
+    found = read_report(files.json)
+    assert found is not None and found.rows[0]["file"] == name
+    assert list(unfaithful(files.json)) == []
+    assert "a\\udcff" in files.markdown.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", ["[]", '{"rows": []}', '{"name": "optimize", "rows": [], "summary": []}'])
