@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +17,7 @@ from heartopt.cli.batch import prepare_output
 from heartopt.cli.console import EXIT_FAILED, EXIT_REGRESSION, EXIT_SOME_FAILED, Session, command_line, session
 from heartopt.cli.evaluate_gate import Gate
 from heartopt.cli.loading import CodecChoice, check_duration, load_projection
-from heartopt.errors import ConfigError, HeartoptError
+from heartopt.errors import ConfigError, HeartoptError, OutputError
 
 if TYPE_CHECKING:
     from heartopt.evaluation import Evaluation, Plan
@@ -59,7 +62,10 @@ def evaluate(
     json_output: options.JsonOption = False,
     config: options.ConfigOption = None,
 ) -> None:
-    """Judge tokens: decode songs by several systems, measure, and say how sure that is."""
+    """Judge tokens: decode songs by several systems, measure, and say how sure that is.
+
+    A song is in memory at a time (a process): about 1 MB a second of it and up to 600 MB of spectra, beside the codec.
+    """
     seeds = _seeds(judge_seeds)
     if bool(inputs) == (suite is not None):
         raise typer.BadParameter("give audio files or --suite, and not both")
@@ -77,11 +83,11 @@ def evaluate(
             "guidance_scale": guidance, "duration": duration, "mixdown": mixdown, "seed": seed,
         }  # fmt: skip
         outputs = Outputs(output_dir, page, page_songs, page_seconds, plots)
-        kept = None if no_cache else cache or _default_cache()
-        run(
-            current, choice, asked, projection=projection, steps=steps, jobs=jobs, cache=kept, outputs=outputs,
-            gate=gate,
-        )  # fmt: skip
+        with _keeping(cache, no_cache, outputs) as kept:
+            run(
+                current, choice, asked, projection=projection, steps=steps, jobs=jobs, cache=kept, outputs=outputs,
+                gate=gate,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,11 @@ class Outputs:
     songs: int
     seconds: float
     plots: bool
+
+    @property
+    def of_sound(self) -> bool:
+        """Whether the sounds are needed once more when all is judged."""
+        return self.page is not None or self.plots
 
 
 def _names(values: list[str] | None) -> list[str] | None:
@@ -108,10 +119,28 @@ def _seeds(values: list[str] | None) -> list[int] | None:
         raise typer.BadParameter(f"--judge-seeds: {error}") from error
 
 
-def _default_cache() -> Path:
+@contextmanager
+def _keeping(cache: Path | None, no_cache: bool, outputs: Outputs) -> Iterator[Path | None]:
+    """The folder that results are kept in, None for none.
+
+    Without a cache, sounds that are needed again are kept until the end: their tokens may have taken hours.
+
+    Raises:
+        OutputError: a folder cannot be written.
+    """
     from heartopt.evaluation.cache import default_folder
 
-    return default_folder()
+    if no_cache and outputs.of_sound:
+        try:
+            folder = TemporaryDirectory(prefix="heartopt-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise OutputError(f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR") from error
+        with folder as name:
+            yield Path(name)
+    elif no_cache:
+        yield None
+    else:
+        yield default_folder() if cache is None else prepare_output(cache)
 
 
 def _read_suite(path: Path) -> Suite:

@@ -76,7 +76,9 @@ Guidance = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option("--jobs", min=1, help="Processes; each holds a codec. Rows do not depend on it.", rich_help_panel=RUN),
+    typer.Option(
+        "--jobs", min=1, help="Processes; each holds a codec and a share of the threads.", rich_help_panel=RUN
+    ),
 ]
 Cache = Annotated[
     Path | None,

@@ -24,6 +24,7 @@ from heartopt.evaluation.systems import (
     check_systems,
     default_systems,
 )
+from heartopt.evaluation.systems.custom import working_folder_importable
 from heartopt.metrics import DEFAULT_METRICS, check_metrics
 from heartopt.metrics.frechet import Embedder, load_embedder
 from heartopt.optimize import OptimizeSettings
@@ -138,7 +139,8 @@ def make_plan(request: Request) -> Plan:
     )
     for system in systems.values():
         system.prepare(setup)
-    embedder = load_embedder(request.embedder) if isinstance(request.embedder, str) else request.embedder
+    with working_folder_importable():
+        embedder = load_embedder(request.embedder) if isinstance(request.embedder, str) else request.embedder
     return Plan(
         request=replace(request, suite=suite, files=None, systems=specs),
         suite=suite,

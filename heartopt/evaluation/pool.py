@@ -149,7 +149,10 @@ def _work(pipe: Any, request: bytes, source: _CodecSource, threads: int) -> None
     """The process: songs by their numbers from the pipe, results into it, until there is None or nobody."""
     os.dup2(2, 1)  # standard output belongs to the first process' result
     warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries keep quiet
+    warn = logging.StreamHandler()
+    warn.setFormatter(logging.Formatter("warning: %(message)s"))
+    logging.getLogger("heartopt").addHandler(warn)
     torch.set_num_threads(threads)
 
     def send(*message: Any) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,13 +103,121 @@ def test_a_page_and_spectrograms(heartopt, make_song, tmp_path: Path) -> None:
     assert heartopt("evaluate", tmp_path / "in", "--plots").code == 2
 
 
-def test_processes_give_the_same_rows(heartopt, make_song, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        make_song(f"in/{name}.wav", seconds=0.2)
-    args = ("evaluate", tmp_path / "in", "--systems", "scalar_roundtrip", *QUICK, "--no-cache", "--json")
-    one, two = heartopt(*args), heartopt(*args, "--jobs", 2)
-    assert two.code == 0, two.err
-    measured = [[(row["file"], row["stft"], row["mel"]) for row in ran.json["rows"]] for ran in (one, two)]
-    assert [row[0] for row in measured[1]] == ["a.wav", "b.wav"]
-    for left, right in zip(*measured, strict=True):
-        assert left[1:] == pytest.approx(right[1:], rel=1e-5)
+def test_somebody_s_outputs_and_functions(
+    heartopt, make_song, make_tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing or broken is named, and the rest is judged."""
+    for name in ("in/<img onerror=alert(1)>.wav", "in/b.wav", "theirs/b.wav"):
+        make_song(name, seconds=0.3)
+    make_tokens("theirs/b", frames=4)
+    (tmp_path / "own_codec.py").write_text("def fails(song): raise ValueError('no\\nway')\nclass Two: pass")
+    monkeypatch.chdir(tmp_path)
+    systems = "audio:theirs,codes=tokens:theirs,python:own_codec.fails"
+    ran = heartopt("evaluate", "in", "--systems", systems, *QUICK, "--json")
+    assert ran.code == 3, ran.err
+    assert [(row["file"], row["system"]) for row in ran.json["rows"]] == [("b.wav", "audio:theirs"), ("b.wav", "codes")]
+    failed = {(entry["file"], entry["system"]): entry["error"] for entry in ran.json["failed"]}
+    assert len(failed) == 4 and all("\n" not in error for error in failed.values())
+    assert "has no output for this song" in failed["<img onerror=alert(1)>.wav", "codes"]
+    assert failed["b.wav", "python:own_codec.fails"].endswith("failed: ValueError: no way")
+    for args in (("--embedder", "own_codec:Two"), ("--embedder", "none", "--against", "codes")):
+        ran = heartopt("evaluate", "in", "--systems", "silence", *args, *QUICK)
+        assert (ran.code, ran.out) == (2, "")
+        ran.one_line_error()
+
+
+def test_a_suite_that_is_not_what_it_says(heartopt, make_song, tmp_path: Path) -> None:
+    make_song("a.wav", seconds=0.2)
+    suite = tmp_path / "s.yaml"
+    for text, word in (
+        ("songs: [{file: a.wav, sha256: 'abc'}]", "has SHA-256"),
+        ("songs: [{file: b.wav}]", "b.wav is not there"),
+        ("colour: red\nsongs: [{file: a.wav}]", "unknown key colour"),
+        ("systems: [{system: 3}]\nsongs: [{file: a.wav}]", "of the wrong type"),
+    ):
+        suite.write_text(f"name: s\n{text}")
+        ran = heartopt("evaluate", "--suite", suite, *QUICK)
+        assert (ran.code, ran.out) == (1, "")
+        assert word in ran.one_line_error()
+    suite.write_text("name: s\nsystems: [x=mp3:64]\nmetrics: [mel]\nagainst: x\nsongs: [{file: a.wav}]")
+    ran = heartopt("evaluate", "--suite", suite, "--json")
+    assert ran.code == 0, ran.err
+    (row,) = ran.json["rows"]
+    assert (row["system"], ran.json["against"]) == ("x", "x") and "mel" in row and "stft" not in row
+
+
+def test_inputs_may_be_patterns(heartopt, make_song, tmp_path: Path) -> None:
+    for name in ("in/a/1.wav", "in/b/2.wav", "in/c/3.flac"):
+        make_song(name, seconds=0.1)
+    ran = heartopt("evaluate", tmp_path / "in/*/*.wav", "--systems", "silence", *QUICK, "--json")
+    assert [row["file"] for row in ran.json["rows"]] == ["a/1.wav", "b/2.wav"]
+
+
+def test_a_folder_that_cannot_keep_anything(heartopt, make_song, tmp_path: Path) -> None:
+    song = make_song(seconds=0.1)
+    (tmp_path / "file").write_text("in the way")
+    args = ("evaluate", song, "--systems", "silence", *QUICK)
+    ran = heartopt(*args, "--cache", tmp_path / "file")
+    assert (ran.code, ran.out) == (1, "") and "cannot write" in ran.one_line_error()
+    for wrong in (("--no-cache", "--resume"), ("--no-cache", "--cache", tmp_path), ("--jobs", 0)):
+        assert heartopt(*args, *wrong).code == 2
+
+
+def test_a_page_without_a_cache_makes_tokens_once(heartopt, make_song, tmp_path: Path, monkeypatch) -> None:
+    song = make_song(seconds=0.2)
+    (tmp_path / "own_calls.py").write_text(
+        "import torch\n"
+        "def tokens(song):\n"
+        "    open('calls.txt', 'a').write('x')\n"
+        "    return torch.zeros(8, 3, dtype=torch.int64)"
+    )
+    monkeypatch.chdir(tmp_path)
+    args = ("--systems", "python:own_calls.tokens", "--no-cache", "--page", tmp_path / "page.html")
+    ran = heartopt("evaluate", song, *args, *QUICK)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "calls.txt").read_text() == "x" and (tmp_path / "page.html").is_file()
+
+
+def start(folder: Path, *args: object, **options: Any) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "heartopt", "evaluate", *map(str, args)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_a_cache(make_song, tmp_path: Path) -> None:
+    for name in ("in/a.wav", "in/b.wav"):
+        make_song(name, seconds=0.2)
+    args = ("in", "--systems", "random_codes,mp3:64,noise", *QUICK, "--cache", "kept", "--json")
+    runs = [start(tmp_path, *args) for _ in range(2)]
+    found = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], found
+    kept = ("file", "system", "stft", "mel")
+    rows = [[[row[key] for key in kept] for row in json.loads(out)["rows"]] for out, _ in found]
+    assert rows[0] == rows[1] and len(rows[0]) == 6
+    assert not [path for path in (tmp_path / "kept").rglob(".*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process_behind(make_song, tmp_path: Path) -> None:
+    for name in ("in/a.wav", "in/b.wav"):
+        make_song(name, seconds=0.1)
+    (tmp_path / "own_slow.py").write_text(
+        "import os, pathlib, time\n"
+        "def waits(song):\n"
+        "    pathlib.Path(f'{os.getpid()}.pid').touch()\n"
+        "    time.sleep(300)\n"
+    )
+    run = start(tmp_path, "in", "--systems", "python:own_slow.waits", "--jobs", 2, *QUICK, start_new_session=True)
+    end = time.monotonic() + 240
+    while len(found := list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < end:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (130, "") and err.strip() == "interrupted"
+    for file in found:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.stem), 0)
