@@ -10,7 +10,7 @@ from typing import Any
 
 from heartopt.evaluation import Evaluation
 from heartopt.metrics import METRICS, QUANTITIES
-from heartopt.report.suite_tables import corpus_table, cost_table, level_table
+from heartopt.report.suite_tables import corpus_table, cost_table, level_table, song_table
 from heartopt.report.tables import (
     FAMILIES,
     MISSING,
@@ -77,6 +77,7 @@ def _parts(evaluation: Evaluation, pictures: Mapping[str, str]) -> Iterator[str]
     yield f"## {files.title}"
     yield from _folded(f"{len(files.rows)} rows; the CSV has all their columns", files)
     yield from _failures(evaluation)
+    yield from _section(song_table(evaluation))
     yield from _glossary(evaluation)
     yield "## Settings"
     yield _settings(evaluation.settings)

@@ -8,10 +8,19 @@ from typing import Any
 from heartopt.evaluation import Evaluation
 from heartopt.evaluation.systems import CONTROLS
 from heartopt.metrics import quantity
-from heartopt.report.tables import TextTable, cell, label, mean_cell, ordered, shown
+from heartopt.report.tables import MISSING, TextTable, cell, label, mean_cell, ordered, shown
 
 _COST = ("rtf", "tokens_per_second", "kbps", "peak_mb")
 _CORPUS = ("fad", "usage", "perplexity", "entropy", "dead", "bitrate", "repetition", "novelty", "trigram_novelty")
+_SONG = {
+    "title": "title",
+    "author": "author",
+    "licence": "licence",
+    "start": "start (s)",
+    "seconds": "length (s)",
+    "sha256": "SHA-256 of the file",
+}
+_HASH = 12  # digits that tell files apart
 _LEVEL = ("usage", "perplexity", "entropy", "dead", "repetition", "novelty")
 
 
@@ -53,6 +62,22 @@ def cost_table(evaluation: Evaluation) -> TextTable | None:
         if name not in CONTROLS
     )
     return TextTable("Cost", ("system", *(quantity(metric).heading for metric in metrics)), rows)
+
+
+def song_table(evaluation: Evaluation) -> TextTable | None:
+    """What was judged: each song's length and hash, title, author and licence as far as known; None where unknown."""
+    if not evaluation.songs:
+        return None
+    known = [key for key in _SONG if any(key in song for song in evaluation.songs)]
+    rows = tuple((str(song["file"]), *(_song_cell(song, key) for key in known)) for song in evaluation.songs)
+    return TextTable("Songs", ("file", *(_SONG[key] for key in known)), rows)
+
+
+def _song_cell(song: Mapping[str, Any], key: str) -> str:
+    value = song.get(key)
+    if value is None:
+        return MISSING
+    return f"{value:.2f}" if isinstance(value, float) else str(value)[:_HASH] if key == "sha256" else str(value)
 
 
 def code_levels(corpus: Sequence[Mapping[str, Any]]) -> list[int]:

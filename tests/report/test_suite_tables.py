@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from heartopt.evaluation import Evaluation
-from heartopt.report.suite_tables import code_levels, corpus_table, cost_table, level_table
+from heartopt.report.suite_tables import code_levels, corpus_table, cost_table, level_table, song_table
 
 
 def test_what_is_counted_over_the_suite(evaluation: Evaluation) -> None:
@@ -34,3 +36,12 @@ def test_cost_is_that_of_systems(evaluation: Evaluation) -> None:
 def test_tables_of_nothing_are_none() -> None:
     empty = Evaluation("none", (), (), (), (), {})
     assert level_table(empty) is None and corpus_table(empty) is None and cost_table(empty) is None
+    assert song_table(empty) is None
+
+
+def test_songs_are_named_with_what_is_known_of_them(evaluation: Evaluation) -> None:
+    songs = ({"file": "a.wav", "seconds": 8.0, "sha256": "0123456789abcdef", "licence": "CC0"}, {"file": "b.wav"})
+    table = song_table(replace(evaluation, songs=songs))
+    assert table is not None
+    assert table.headings == ("file", "licence", "length (s)", "SHA-256 of the file")
+    assert table.rows == (("a.wav", "CC0", "8.00", "0123456789ab"), ("b.wav", "–", "–", "–"))
