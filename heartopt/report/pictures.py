@@ -26,7 +26,7 @@ from heartopt.report.charts import (
     time_figure,
 )
 from heartopt.report.figures import need_matplotlib, save_figure
-from heartopt.report.spectrograms import make_figure
+from heartopt.report.spectrograms import draw_sounds
 from heartopt.report.tables import label
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def draw_heard(evaluation: Evaluation, sounds: Sounds, heard: Heard, path: Path)
         HeartoptError: matplotlib is not installed, or a sound cannot be had.
         OutputError: `path` cannot be written.
     """
-    need_matplotlib("spectrograms")
     systems = [system for system in (heard.start, heard.result) if system]
     found = {"original": sounds(heard.file, None), **{system: sounds(heard.file, system) for system in systems}}
-    save_figure(make_figure(title=heard.file, sounds=found), path, rows=digest_of(evaluation))
+    draw_sounds(path, title=heard.file, sounds=found, rows=digest_of(evaluation))
 
 
 def choose_heard(evaluation: Evaluation) -> Heard | None:

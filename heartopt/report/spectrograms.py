@@ -31,17 +31,18 @@ _FLOOR = 1e-7  # of full scale: -140 dB
 _SMOOTHED = (5, 9)  # bins and columns (117 Hz, 48 ms) that a cell of a difference is the mean power of
 
 
-def draw_sounds(path: Path, *, title: str, sounds: Mapping[str, Tensor]) -> None:
+def draw_sounds(path: Path, *, title: str, sounds: Mapping[str, Tensor], rows: str = "") -> None:
     """Draw the sounds' spectrograms, and how the last differs from the first, into the PNG file `path`, atomically.
 
     `sounds`: name -> audio `[2, N]` at 48 kHz; such as the original, what a search started from, and its result.
+    `rows`: see `save_figure`.
 
     Raises:
         HeartoptError: matplotlib is not installed.
         OutputError: `path` cannot be written.
     """
     need_matplotlib("spectrograms")
-    save_figure(make_figure(title=title, sounds=sounds), path)
+    save_figure(make_figure(title=title, sounds=sounds), path, rows=rows)
 
 
 def make_figure(*, title: str, sounds: Mapping[str, Tensor]) -> Figure:

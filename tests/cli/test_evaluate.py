@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from heartopt.report.check import unfaithful
+
 QUICK = ("--duration", 7.44, "--num-steps", 1, "--metrics", "stft,mel", "--judge-seeds", "5")
 
 
@@ -100,6 +102,7 @@ def test_a_page_and_spectrograms(heartopt, make_song, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "<img onerror" not in text and "oracle" in text and "noise" in text
     assert (folder / "files.spectrograms.png").read_bytes().startswith(b"\x89PNG")
+    assert list(unfaithful(folder / "files.json")) == []
     assert heartopt("evaluate", tmp_path / "in", "--plots").code == 2
 
 
