@@ -227,7 +227,7 @@ def test_another_excerpt_is_another_song(playing: Any) -> None:
 def words(page: Any) -> set[str]:
     """The sounds of a recording that begins now. Where a loop closes there is a mixture."""
     found = [word for word, _ in heard(recorded(page, 0.75), ("Original", "other", "quiet", "noise"))]
-    assert found.count("") <= 1
+    assert found.count("") <= 2  # it may lie across two blocks
     return set(found) - {""}
 
 
