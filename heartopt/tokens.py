@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tokenize
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +19,11 @@ from torch import Tensor
 
 from heartopt.errors import TokenError
 from heartopt.files import atomic_path, write_json
+from heartopt.npy import read_npy
 
 FRAME_RATE = 12.5  # code frames a second
 FRAME_SAMPLES = 3840  # samples at 48 kHz that one code frame stands for
 TOKEN_SUFFIX = ".tokens.npy"
-
-# What NumPy raises for a header that is not one; it reads old ones with Python's own tokenizer.
-_DAMAGE = (ValueError, OverflowError, SyntaxError, TypeError, EOFError, RecursionError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -134,22 +131,16 @@ def load_tokens(path: str | os.PathLike[str], *, num_quantizers: int, codebook_s
 
 
 def _read_array(source: Path) -> np.ndarray[Any, Any]:
-    """The array of a ``.npy`` file, copied into memory; sizes it does not have allocate nothing."""
     if source.is_dir():
         raise TokenError(f"{source}: is a folder, not a token file")
     try:
-        mapped = np.lib.format.open_memmap(source, mode="r")
-        return np.array(mapped, order="C")
+        return read_npy(source)
     except FileNotFoundError:
         raise TokenError(f"{source}: no such token file") from None
     except OSError as error:
         raise TokenError(f"{source}: cannot be read: {error.strerror or error}") from error
-    except (*_DAMAGE, MemoryError) as error:
-        raise TokenError(f"{source}: not a whole .npy array of numbers: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except ValueError as error:
+        raise TokenError(f"{source}: not a whole .npy array of numbers: {error}") from error
 
 
 def _read_info(source: Path) -> TokenInfo | None:
@@ -160,7 +151,7 @@ def _read_info(source: Path) -> TokenInfo | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise TokenError(f"{path}: cannot be read as JSON: {_first_line(error)}") from error
+        raise TokenError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(record, dict):
         raise TokenError(f"{path}: must hold a JSON object")
     wanted: dict[str, tuple[type, ...]] = {

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from heartopt.errors import OutputError
 from heartopt.files import atomic_path, plain, write_text
+from heartopt.npy import read_npy
 from heartopt.training.cache import default_cache
 
 Array = npt.NDArray[Any]
@@ -64,8 +65,8 @@ class Store:
                 return None
             if body["array"] is None:
                 return Entry(body["record"])
-            array: Array = np.load(path.with_suffix(".npy"), allow_pickle=False)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
+            array = read_npy(path.with_suffix(".npy"))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return Entry(body["record"], array) if _array_digest(array) == body["array"] else None
 
