@@ -34,7 +34,10 @@ Systems = Annotated[
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
-        "--metrics", help="Names, with commas or repeated; default: all but stoi, visqol.", rich_help_panel=WHAT
+        "--metrics",
+        help="Names (see reports/metrics.md), `default` or `all`, with commas or repeated; default: all but stoi, "
+        "visqol and what is measured after deshimmering.",
+        rich_help_panel=WHAT,
     ),
 ]
 JudgeSeeds = Annotated[

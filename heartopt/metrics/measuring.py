@@ -24,6 +24,7 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric for metric in (*SPECTRAL, *MEL, *WAVEFORM, *LOUDNESS, *SHIMMER, *PERCEPTUAL, STOI, VISQOL)
 }
 DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.default)
+_GROUPS = {"default": DEFAULT_METRICS, "all": tuple(METRICS)}
 
 
 def measure(estimate: Tensor, target: Tensor | Reference, metrics: Sequence[str] | None = None) -> dict[str, Value]:
@@ -50,10 +51,10 @@ def _values(pair: Pair, names: Sequence[str]) -> dict[str, Value]:
 
 
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, if all of them are known. Raises ConfigError."""
-    if unknown := [name for name in names if name not in METRICS]:
-        raise ConfigError(f"unknown metric {', '.join(unknown)}: choose from {', '.join(METRICS)}")
-    return tuple(names)
+    """The names, each once; `default` and `all` stand for theirs. Raises ConfigError for one that is not known."""
+    if unknown := [name for name in names if name not in METRICS and name not in _GROUPS]:
+        raise ConfigError(f"unknown metric {', '.join(unknown)}: choose from {', '.join((*METRICS, *_GROUPS))}")
+    return tuple(dict.fromkeys(metric for name in names for metric in _GROUPS.get(name, (name,))))
 
 
 def average(values: Sequence[Value]) -> Value:

@@ -10,7 +10,7 @@ from heartopt.errors import AudioError, ConfigError
 from heartopt.losses import LOSSES, mel_distance, stft_log1p, stft_loss
 from heartopt.metrics import pair as pairs
 from heartopt.metrics import transforms
-from heartopt.metrics.measuring import DEFAULT_METRICS, average, measure
+from heartopt.metrics.measuring import DEFAULT_METRICS, METRICS, average, check_metrics, measure
 from heartopt.metrics.pair import Reference
 
 
@@ -67,6 +67,12 @@ def test_average_leaves_nan_out_and_keeps_words() -> None:
     assert average([1.0, math.nan, 3.0]) == 2.0
     assert math.isnan(float(average([math.nan])))
     assert average([1.0, "not installed"]) == "not installed"
+
+
+def test_names_of_groups_stand_for_their_metrics_each_once() -> None:
+    assert check_metrics(["default"]) == DEFAULT_METRICS
+    assert check_metrics(["visqol", "all", "stft"]) == ("visqol", *(name for name in METRICS if name != "visqol"))
+    assert check_metrics(["default", "stoi", "stoi"]) == (*DEFAULT_METRICS, "stoi")
 
 
 def test_refuses_unknown_metrics_and_other_shapes() -> None:
