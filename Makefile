@@ -34,7 +34,7 @@ report-check: $(VENV)/.installed-dev
 	$(BIN)/python -m heartopt.report --check reports/*.json reports/*.jsonl
 
 # Judge the gate's suite; fail where it got worse than the baseline. `make baseline` accepts what it is now.
-GATE := $(BIN)/heartopt evaluate --suite benchmarks/suites/gate.yaml --steps 5 --baseline reports/baseline.json
+GATE := $(BIN)/heartopt evaluate --suite benchmarks/suites/gate.yaml --steps 5 --jobs 2 --baseline reports/baseline.json
 
 gate: $(VENV)/.installed-dev
 	rm -rf build/gate
