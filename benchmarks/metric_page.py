@@ -39,6 +39,7 @@ def page(record: Mapping[str, Any]) -> str:
         "counts as strength 0. Means over the excerpts. **Bold** is what a metric is meant to see (at least "
         f"{MONOTONE}); a dot is a metric that moves by no more than its tolerance.",
         _correlations(record),
+        *_exceptions(record),
         "## Distortions",
         _distortions(record),
         "## Other quantities of a report",
@@ -105,6 +106,16 @@ def _correlation(curve: Mapping[str, Any] | None, metric: Mapping[str, Any], kin
         return "·"
     text = f"{curve['spearman']:.2f}".replace("-", "−")
     return f"**{text}**" if kind in metric["sees"] else text
+
+
+def _exceptions(record: Mapping[str, Any]) -> list[str]:
+    """What the means hide: an excerpt on which a metric does not follow what it is meant to see."""
+    found = [
+        f"`{name}` on `{kind}` ({_number(curve['lowest'], 2)})"
+        for (name, kind), curve in _curves(record).items()
+        if kind in record["metrics"][name]["sees"] and (curve["lowest"] or 0) < MONOTONE
+    ]
+    return [f"On one excerpt alone the correlation is below {MONOTONE}: {', '.join(found)}."] if found else []
 
 
 def _distortions(record: Mapping[str, Any]) -> str:

@@ -127,12 +127,16 @@ def phase_of(spectra: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _phase_difference(e: Tensor, t: Tensor) -> Tensor:
-    """Absolute phase of `e` over `t`, wrapped to [0, pi]; 0 where either is 0."""
+    """Absolute phase of `e` over `t`, wrapped to [0, pi]; a cell that is 0 in one of them alone counts as unrelated,
+    pi/2, so that silence is no better than noise; one that is 0 in both, as equal."""
+    empty_e, empty_t = e == 0, t == 0
     if e.requires_grad or t.requires_grad:
-        return torch.angle(e * t.conj()).abs()  # its gradient is 0, not NaN, where either is 0
-    real = (e.real * t.real).addcmul_(e.imag, t.imag)
-    imaginary = (e.imag * t.real).addcmul_(e.real, t.imag, value=-1)
-    return torch.atan2(imaginary.abs_(), real)  # the same, vectorized: in half the time
+        apart = torch.angle(e * t.conj()).abs()  # its gradient is 0, not NaN, where either is 0
+    else:
+        real = (e.real * t.real).addcmul_(e.imag, t.imag)
+        imaginary = (e.imag * t.real).addcmul_(e.real, t.imag, value=-1)
+        apart = torch.atan2(imaginary.abs_(), real)  # the same, vectorized: in half the time
+    return apart.masked_fill(empty_e & empty_t, 0).masked_fill(empty_e ^ empty_t, math.pi / 2)
 
 
 def high_of(magnitudes: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

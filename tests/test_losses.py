@@ -83,6 +83,12 @@ def test_phases_are_the_same_with_and_without_gradient(silent: bool, music: Tens
     torch.testing.assert_close(plain, stft_phase(estimate.requires_grad_(), music).detach(), rtol=1e-6, atol=0)
 
 
+def test_silence_has_no_phase_and_is_as_far_as_noise(music: Tensor) -> None:
+    silence = torch.zeros_like(music)
+    assert stft_phase(silence, music).item() == pytest.approx(math.pi / 2, rel=1e-4)
+    assert stft_phase(-silence, silence).item() == 0.0
+
+
 def test_shimmer_counts_its_band_only(music: Tensor) -> None:
     time = torch.arange(music.shape[-1]) / 48_000
     inside, outside = (0.1 * torch.sin(2 * math.pi * hertz * time) for hertz in (6_000, 12_000))

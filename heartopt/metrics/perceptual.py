@@ -18,18 +18,18 @@ def pesq(pair: Pair, mode: Literal["wb", "nb"]) -> Value:
 
     Made for speech up to 8 kHz: blind to stereo and to all above, and HeartCodec itself scores near 1.5
     (wide band) and 2.1 (narrow band). "not installed" without the package `pesq`; NaN where PESQ finds
-    nothing to compare (silence on either side) or has too little (under a quarter of a second).
+    nothing to compare (a silent side, peak below -80 dB) or has too little (under a quarter of a second).
     """
     try:
         import pesq as package
     except ImportError:
         return NOT_INSTALLED
     reference, degraded = pair.target.mono_16k, pair.estimate.mono_16k
-    if not reference.any() or not degraded.any():
-        return math.nan  # PESQ scales by its own peaks and would divide by zero
+    if pair.target.silent or pair.estimate.silent or not reference.any() or not degraded.any():
+        return math.nan  # PESQ sets both to one level: it would judge the last bit, or divide by zero
     try:
         score = float(package.pesq(PESQ_RATE, reference, degraded, mode))
-    except package.PesqError:  # no utterance found, or a buffer shorter than PESQ needs
+    except (package.PesqError, ValueError):  # no utterance, a buffer shorter than PESQ needs, or channels that cancel
         return math.nan
     return score if score > 0 else math.nan
 
@@ -61,6 +61,7 @@ PERCEPTUAL = (
         range="1.02 to 4.55 (a perfect copy)",
         source="ITU-T P.862.1, by the package `pesq`",
         sees=("noise", "mp3", "opus", "clipping", "other_song"),
-        blind="gain, stereo, noise 30 dB below the song, and all above 3.4 kHz; made for speech",
+        blind="gain, stereo, noise 30 dB below the song, and all above 3.4 kHz, so low-passes down to 4 kHz; made for "
+        "speech",
     ),
 )

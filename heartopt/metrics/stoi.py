@@ -51,6 +51,7 @@ STOI = Metric(
     range="-1 to 1 (a perfect copy)",
     source="Taal et al., IEEE TASLP 19(7), 2011, by pystoi",
     sees=("noise", "mp3", "quantization", "clipping", "shift", "other_song"),
-    blind="gain, stereo, and all above 4.3 kHz; a delay of a few hundredths of a second ruins it; made for speech",
+    blind="gain, stereo, all above 4.3 kHz, so low-passes down to 4 kHz, and Opus from 32 kbit/s up; a delay of a few "
+    "hundredths of a second ruins it; made for speech",
     default=False,
 )

@@ -32,7 +32,7 @@ def visqol(estimate: Tensor, target: Tensor) -> float | str:
     if model is None:
         return NOT_INSTALLED
     reference, degraded = (x.detach().double().cpu().mean(dim=0).numpy() for x in (target, estimate))
-    if is_silent(target) or not reference.any() or not degraded.any():
+    if is_silent(target) or is_silent(estimate) or not reference.any() or not degraded.any():
         return math.nan  # it scales one side to the other's level, and finds silence like everything
     try:
         with np.errstate(all="ignore"):

@@ -36,9 +36,18 @@ def test_noise_lowers_the_score(score, music: Tensor) -> None:
 
 @pytest.mark.parametrize("metric", ["pesq_wb", "pesq_nb"])
 def test_nothing_to_compare_is_nan(score, metric: str, music: Tensor) -> None:
-    silence = torch.zeros_like(music)
-    for pair in ((silence, music), (music, silence), (silence, silence), (music[:, :480], music[:, :480])):
+    silence, dither, short = torch.zeros_like(music), 5e-5 * torch.sign(music), music[:, :480]
+    pairs = ((silence, music), (music, silence), (silence, silence), (dither, music), (music, dither), (short, short))
+    for pair in pairs:
         assert math.isnan(float(score(metric, *pair)))
+
+
+@pytest.mark.parametrize("metric", ["pesq_wb", "pesq_nb"])
+def test_channels_that_cancel_but_for_rounding_are_nan(score, metric: str, music: Tensor) -> None:
+    half = music.shape[-1] // 2
+    estimate = torch.stack((music[0], -music[0]))
+    estimate[:, half:] = 1e-25 * music[:, half:]
+    assert math.isnan(float(score(metric, estimate, music)))
 
 
 def test_missing_package_is_said(score, music: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
