@@ -23,6 +23,7 @@ class Entry:
         role: "original", "system", "control" or "anchor".
         tier: the word, None for none.
         gain_db: makes it as loud as the original.
+        apart_db: by how much it is louder than the original all the same; None where either has no loudness.
         scale: undoes the scaling of what was beyond full scale.
         flac: the id under which the page keeps its FLAC.
         outline: the waveform's outline in base64.
@@ -33,6 +34,7 @@ class Entry:
     role: str
     tier: str | None
     gain_db: float
+    apart_db: float | None
     scale: float
     flac: str
     outline: str
@@ -50,7 +52,7 @@ def excerpt_entry(excerpt: Excerpt, number: int, *, anchor: bool) -> tuple[dict[
     if anchor:
         parts.append((ANCHOR, "anchor", None, sound.low_anchor(original)))
     gains = [sound.matching_gain(audio, original) for *_, audio in parts]
-    factors = [float(10 ** (gain / 20)) for gain in gains]
+    factors = [float(10 ** (gain / 20)) for gain, _ in gains]
     peaks = [sound.peak(part[-1]) * max(1.0, factor) for part, factor in zip(parts, factors, strict=True)]
     headroom = 1 / max(1.0, *peaks)
     loudest = float(picture.level_db(original).max())
@@ -62,7 +64,9 @@ def excerpt_entry(excerpt: Excerpt, number: int, *, anchor: bool) -> tuple[dict[
         matched = audio * factors[index]
         drawn = "" if role == "anchor" else _spectrogram(matched, loudest)
         outline = base64_of(picture.outline(matched, headroom))
-        entries.append(Entry(system, role, tier, round(gains[index], 2), flac.scale, name, outline, drawn))
+        gain, apart = gains[index]
+        apart = None if apart is None else round(apart, 2) + 0.0  # + 0.0: no minus before a zero
+        entries.append(Entry(system, role, tier, round(gain, 2), apart, flac.scale, name, outline, drawn))
     record = {
         "name": excerpt.name,
         "title": excerpt.title,

@@ -66,10 +66,16 @@ def loudness(audio: Tensor) -> float:
         return float(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(samples))
 
 
-def matching_gain(audio: Tensor, original: Tensor) -> float:
-    """The gain in dB that makes `audio` as loud as `original`, within 20 dB; 0 where either has no loudness."""
-    gain = loudness(original) - loudness(audio)
-    return min(max(gain, -MOST_GAIN_DB), MOST_GAIN_DB) if math.isfinite(gain) else 0.0
+def matching_gain(audio: Tensor, original: Tensor) -> tuple[float, float | None]:
+    """The gain in dB that makes `audio` as loud as `original`, within 20 dB, and by how many dB it is louder even then.
+
+    Where either has no loudness, 0 and None.
+    """
+    wanted = loudness(original) - loudness(audio)
+    if not math.isfinite(wanted):
+        return 0.0, None
+    gain = min(max(wanted, -MOST_GAIN_DB), MOST_GAIN_DB)
+    return gain, gain - wanted
 
 
 def low_anchor(original: Tensor) -> Tensor:

@@ -94,11 +94,12 @@ def _cell(value: float | str | None, kind: Quantity, best: float | None) -> Cell
     if value is None or not math.isfinite(value):
         return Cell(MISSING, "")
     text = _number(value, kind)
-    return Cell(text, repr(float(value)), best is not None and text == _number(best, kind))
+    size = abs if kind.better == "zero" else float  # as near from either side is as good
+    return Cell(text, repr(float(value)), best is not None and _number(size(value), kind) == _number(size(best), kind))
 
 
 def _number(value: float, kind: Quantity) -> str:
-    return f"{value:.{kind.decimals}f}".replace("-", "−")
+    return f"{round(value, kind.decimals) + 0.0:.{kind.decimals}f}".replace("-", "−")  # + 0.0: no minus before a zero
 
 
 def _best(excerpt: Excerpt, kind: Quantity) -> float | None:

@@ -47,13 +47,20 @@ class Excerpt:
 def checked(excerpts: Sequence[Excerpt]) -> tuple[Excerpt, ...]:
     """The excerpts with clean names, and every take as long as its original: cut, or with silence at its end.
 
+    Titles that several excerpts have get the excerpt's name behind them.
+
     Raises:
         ConfigError: no excerpts, an excerpt without takes, a system named twice or like the original.
         AudioError: audio that is no `[C, N]` of one or two channels, is empty, or is not finite.
     """
     if not excerpts:
         raise ConfigError("a listening page needs at least one excerpt: give the files that were judged")
-    return tuple(_checked_excerpt(excerpt) for excerpt in excerpts)
+    found = tuple(_checked_excerpt(excerpt) for excerpt in excerpts)
+    titles = [excerpt.title for excerpt in found]
+    return tuple(
+        replace(excerpt, title=f"{excerpt.title} ({excerpt.name})") if titles.count(excerpt.title) > 1 else excerpt
+        for excerpt in found
+    )
 
 
 def _checked_excerpt(excerpt: Excerpt) -> Excerpt:

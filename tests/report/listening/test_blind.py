@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from heartopt.report.listening import write_page
 from heartopt.report.listening.entries import ANCHOR
 
-from .conftest import Opener, hidden_answers, shuffled, start_abx
+from .conftest import Opener, excerpt, hidden_answers, shuffled, start_abx
 
 SYSTEMS = ("Original", "same", "other", "quiet", "noise")
 
@@ -51,7 +54,7 @@ def test_abx_counts_and_tests_right(open_page: Opener, tmp_path: Path) -> None:
         assert [trial["x"] for trial in record["trials"]] == answers
         assert [trial["answer"] for trial in record["trials"]] == given
         assert (record["correct"], record["count"], record["planned"]) == (right, 8, 8)
-        assert record["seeded"] is True
+        assert record["seeded"] is True and record["level_matched"] is True
         assert record["p_value"] == pytest.approx(p_value, rel=1e-12)
         page.locator("#abx-again").click()
 
@@ -104,6 +107,25 @@ def test_without_a_seed_the_answers_are_drawn_anew(open_page: Opener, tmp_path: 
     assert len(found) == 2
 
 
+def test_levels_that_cannot_be_matched_are_said_and_saved(open_page: Opener, tmp_path: Path) -> None:
+    song = excerpt()
+    faint = replace(song.takes[1], system="faint", audio=song.takes[1].audio * 0.02)
+    write_page([replace(song, takes=(*song.takes, faint))], tmp_path / "page.html", title="Levels")
+    page = open_page(tmp_path / "page.html", fragment="#seed=1")
+    start_abx(page, b="other")
+    page.locator("#abx-stop").click()
+    assert page.locator("#abx-levels").text_content() == "Levels are matched."
+    start_abx(page, b="faint")
+    page.keyboard.press("x")
+    page.keyboard.press("a")
+    page.locator("#abx-stop").click()
+    assert saved(page, "#abx-save", tmp_path)["level_matched"] is False
+    page.locator("#abx-again").click()
+    assert re.fullmatch(r"faint stays 1[34]\.\d dB too quiet\.", page.locator("#abx-levels").text_content())
+    page.get_by_role("radio", name="Blind rating").check()
+    assert "but for 1 of the takes" in page.locator("#rate-levels").text_content()
+
+
 def test_ratings_are_saved_under_the_hidden_names(open_page: Opener, tmp_path: Path) -> None:
     page = open_page(fragment="#seed=4")
     page.get_by_role("radio", name="Blind rating").check()
@@ -130,7 +152,7 @@ def test_ratings_are_saved_under_the_hidden_names(open_page: Opener, tmp_path: P
     record = saved(page, "#rate-save", tmp_path)
     ((entry),) = record["excerpts"]
     assert (record["kind"], record["scale"], record["seeded"]) == ("blind rating", [0, 100], True)
-    assert entry["excerpt"] == "song-0.flac"
+    assert (entry["excerpt"], entry["level_matched"]) == ("song-0.flac", True)
     assert [rating["system"] for rating in entry["ratings"]] == order
     assert {rating["system"]: rating["rating"] for rating in entry["ratings"]} == wanted
     roles = {rating["system"]: rating["role"] for rating in entry["ratings"]}

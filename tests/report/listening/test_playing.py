@@ -138,7 +138,7 @@ def test_switching_between_equal_sounds_cannot_be_heard(playing: Any) -> None:
 
 
 def test_levels_are_matched_and_can_be_left(playing: Any) -> None:
-    wanted = matching_gain(SONG.takes[2].audio, SONG.original)
+    wanted, _ = matching_gain(SONG.takes[2].audio, SONG.original)
     assert wanted == pytest.approx(6.0, abs=0.1)
     assert 20 * np.log10(gain(recorded(playing, 0.8, "4"), "quiet")) == pytest.approx(wanted, abs=0.01)
     playing.get_by_label("Match levels").uncheck()

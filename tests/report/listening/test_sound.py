@@ -67,16 +67,17 @@ def test_short_sounds_are_measured_by_their_rms() -> None:
 def test_the_gain_undoes_a_change_of_level(seconds: float) -> None:
     original = torch.randn(2, round(seconds * RATE), generator=torch.Generator().manual_seed(0)) * 0.1
     for decibels in (-12.0, 0.0, 6.0):
-        assert sound.matching_gain(original * 10 ** (decibels / 20), original) == pytest.approx(-decibels, abs=0.01)
+        gain, apart = sound.matching_gain(original * 10 ** (decibels / 20), original)
+        assert (gain, apart) == pytest.approx((-decibels, 0), abs=0.01)
 
 
 def test_the_gain_is_bounded_and_leaves_silence_alone() -> None:
     original = sine(440, 0.5)
-    assert sound.matching_gain(original * 1e-2, original) == sound.MOST_GAIN_DB
-    assert sound.matching_gain(original, original * 1e-2) == -sound.MOST_GAIN_DB
+    assert sound.matching_gain(original * 1e-2, original) == pytest.approx((sound.MOST_GAIN_DB, -20), abs=0.01)
+    assert sound.matching_gain(original, original * 1e-2) == pytest.approx((-sound.MOST_GAIN_DB, 20), abs=0.01)
     for silent in (torch.zeros(2, RATE), torch.zeros(2, 100)):
-        assert sound.matching_gain(silent, original) == 0
-        assert sound.matching_gain(original[:, : silent.shape[1]], silent) == 0
+        assert sound.matching_gain(silent, original) == (0, None)
+        assert sound.matching_gain(original[:, : silent.shape[1]], silent) == (0, None)
 
 
 def test_the_anchor_keeps_to_the_standard_s_slope() -> None:

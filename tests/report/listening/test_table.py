@@ -59,6 +59,13 @@ def test_the_best_of_the_systems_is_marked() -> None:
     ]
 
 
+def test_as_near_to_zero_from_either_side_is_as_good_and_zero_has_no_sign() -> None:
+    rows = table({"zero": -0.3}, {"zero": 0.3}, {"zero": 1.0}).rows
+    assert [row.cells[0].best for row in rows] == [True, True, False]
+    (row,) = table({"low": -0.04}).rows
+    assert row.cells[0].text == "0.0"
+
+
 def test_a_single_system_is_not_best() -> None:
     (row,) = table({"low": 1.0}).rows
     assert not row.cells[0].best

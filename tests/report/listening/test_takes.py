@@ -61,6 +61,12 @@ def test_takes_are_as_long_as_their_original() -> None:
     assert shorter.shape == (2, 100) and not shorter[:, 70:].any()
 
 
+def test_titles_that_several_excerpts_have_are_told_apart_by_their_names() -> None:
+    names = ("a 1", "a 2", "b")
+    found = checked([replace(example(), name=name, title=name[0].upper()) for name in names])
+    assert [excerpt.title for excerpt in found] == ["A (a 1)", "A (a 2)", "B"]
+
+
 def test_two_equal_channels_are_mono() -> None:
     mono = torch.linspace(-1, 1, 100)[None]
     found = checked([Excerpt("a.wav", "A", mono.repeat(2, 1), (Take("one", mono, {}),))])[0]

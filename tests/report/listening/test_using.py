@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from heartopt.report.listening import write_page
 
-from .conftest import HOSTILE, Opener, hostile_excerpts
+from .conftest import HOSTILE, Opener, Visits, excerpt, hostile_excerpts, start_abx
 
 
 def systems(page: Any) -> list[str]:
@@ -104,6 +104,58 @@ def test_keys_work_without_a_pointer(open_page: Opener) -> None:
     page.keyboard.press("3")
     assert page.locator("#stage-shown").text_content() == "Original"  # the keys are off
     assert page.evaluate("getComputedStyle(document.getElementById('theme')).transitionDuration") == "0s"
+
+
+def test_the_table_is_scrolled_by_arrows(open_page: Opener) -> None:
+    page = open_page(width=360)
+    page.locator("#compare .scroll").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#compare .scroll').scrollLeft > 0")
+    assert page.locator("#clock").text_content().startswith("0:00.0")
+
+
+def test_space_that_is_held_toggles_once(open_page: Opener) -> None:
+    page = open_page()
+    page.locator("#screen").focus()
+    for _ in range(4):
+        page.keyboard.down("Space")  # from the second on they are repetitions
+    page.keyboard.up("Space")
+    page.wait_for_function("document.getElementById('stage-play').dataset.playing === 'true'")
+
+
+def test_the_focus_stays_where_buttons_go(open_page: Opener) -> None:
+    page = open_page(fragment="#seed=1")
+
+    def press(selector: str) -> str:
+        page.locator(selector).focus()
+        page.keyboard.press("Enter")
+        return page.evaluate("document.activeElement.id || document.activeElement.dataset.pad || 'nothing'")
+
+    start_abx(page)
+    page.keyboard.press("x")
+    assert press("#abx-is-a") == "a"  # the first pad
+    assert press("#abx-stop") == "abx-verdict"
+    assert press("#abx-again") == "abx-start"
+    assert press("#abx-start") == "a"
+    assert press("#abx-stop") == "abx-start"
+    page.get_by_role("radio", name="Blind rating").check()
+    assert press("#rate-start") == "rate-reference"
+    assert press("#rate-stop") == "rate-start"
+
+
+def test_what_cannot_be_played_is_said_until_something_can(visits: Visits, tmp_path: Path) -> None:
+    write_page([excerpt(0), excerpt(1)], tmp_path / "page.html", title="Broken")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    first = text.index('id="flac-0-1">') + len('id="flac-0-1">')
+    (tmp_path / "page.html").write_text(text[:first] + "AAAA" + text[first + 4 :], encoding="utf-8")
+    page = visits(tmp_path / "page.html")
+    page.locator("#stage-play").click()
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "cannot play" in alert.text_content()
+    page.get_by_role("radio", name="Song 1").check()
+    assert not alert.is_visible()
 
 
 def test_every_control_has_a_name(open_page: Opener) -> None:

@@ -4,13 +4,13 @@ class Abx {
   constructor(stage) {
     this.stage = stage;
     this.part = parts("abx", ["setup", "run", "result", "a", "b", "trials", "tell", "start", "progress", "dots",
-      "is-a", "is-b", "stop", "verdict", "meaning", "answers", "save", "again", "feedback", "name-a", "name-b"]);
+      "is-a", "is-b", "stop", "verdict", "meaning", "answers", "save", "again", "feedback", "name-a", "name-b", "levels"]);
     this.pads = [...document.querySelectorAll("[data-pad]")];
     this.part.start.addEventListener("click", () => this.#start());
     this.part["is-a"].addEventListener("click", () => this.answer("a"));
     this.part["is-b"].addEventListener("click", () => this.answer("b"));
     this.part.stop.addEventListener("click", () => this.#finish());
-    this.part.again.addEventListener("click", () => this.open());
+    this.part.again.addEventListener("click", () => this.#reopen());
     this.part.save.addEventListener("click", () => save("abx", this.#record()));
     for (const pad of this.pads) pad.addEventListener("click", () => this.listen(pad.dataset.pad, true));
     for (const select of [this.part.a, this.part.b]) select.addEventListener("change", () => this.#check());
@@ -34,8 +34,16 @@ class Abx {
     this.stage.hear(0, "Original");
   }
 
+  // The same, for a button that goes away: the keyboard's focus goes on from here.
+  #reopen() {
+    this.open();
+    (this.part.start.disabled ? this.part.a : this.part.start).focus();
+  }
+
   #check() {
     this.part.start.disabled = this.part.a.value === this.part.b.value;
+    const apart = unmatched([this.part.a, this.part.b].map((select) => this.stage.excerpt.sounds[select.value]));
+    this.part.levels.textContent = apart.length === 0 ? "Levels are matched." : `${apart.join("; ")}.`;
   }
 
   #show(name) {
@@ -49,6 +57,7 @@ class Abx {
     this.test = {
       excerpt: this.stage.excerpt,
       index: { a: Number(a.value), b: Number(b.value) },
+      matched: unmatched([a, b].map((select) => this.stage.excerpt.sounds[select.value])).length === 0,
       name: { a: a.selectedOptions[0].text, b: b.selectedOptions[0].text },
       planned: trials,
       tell: this.part.tell.checked,
@@ -92,14 +101,16 @@ class Abx {
     const seconds = Math.round((performance.now() - this.trialBegan) / 100) / 10;
     trials.push({ x, answer: which, correct: x === which, seconds });
     if (tell) this.part.feedback.textContent = x === which ? "Right." : `Wrong: X was ${x.toUpperCase()}.`;
+    const pressed = [this.part["is-a"], this.part["is-b"]].includes(document.activeElement);
     if (trials.length === planned) this.#finish();
     else this.#next();
+    if (pressed && this.running) this.pads[0].focus(); // the answers are disabled until X was heard
   }
 
   #finish() {
     const { trials, planned, name, tell } = this.test;
     if (trials.length === 0) {
-      this.open();
+      this.#reopen();
       return;
     }
     const { correct, p_value: p } = this.#record();
@@ -135,7 +146,7 @@ class Abx {
   }
 
   #record() {
-    const { excerpt, name, planned, tell, trials, began } = this.test;
+    const { excerpt, name, matched, planned, tell, trials, began } = this.test;
     const correct = trials.filter((trial) => trial.correct).length;
     return {
       kind: "abx",
@@ -149,7 +160,7 @@ class Abx {
       correct,
       p_value: guessing(correct, trials.length),
       test: "exact binomial, one-sided, against 1/2",
-      level_matched: true,
+      level_matched: matched,
       told_after_each: tell,
       seeded,
       began: began.toISOString(),

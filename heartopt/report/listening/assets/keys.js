@@ -14,9 +14,9 @@ function listenToKeys(stage) {
     const onScreen = target.id === "screen";
     if (!wanted.checked && !onScreen) return;
     if (target.matches("select, input:not([type=checkbox], [type=radio], [type=range])")) return;
-    if (target.matches("[type=range], [type=radio]") && event.key.startsWith("Arrow")) return;
+    if (target.matches("[type=range], [type=radio], .scroll") && event.key.startsWith("Arrow")) return;
     if (event.key === " " && target.matches("button, input, a, summary") && !pointed) return;
-    const done = stage.key(event.key === " " ? "space" : event.key.length === 1 ? event.key.toLowerCase() : event.key, {
+    const done = (event.key === " " && event.repeat) || stage.key(event.key === " " ? "space" : event.key.length === 1 ? event.key.toLowerCase() : event.key, {
       shift: event.shiftKey,
       onScreen,
     });

@@ -8,12 +8,16 @@ class Rating {
     this.stage = stage;
     this.finished = new Map(); // excerpt -> record
     this.part = parts("rate", ["setup", "run", "result", "anchor", "start", "reference", "list", "finish", "stop",
-      "missing", "found", "save", "again", "progress", "note"]);
+      "missing", "found", "save", "again", "progress", "note", "levels"]);
     this.part.start.addEventListener("click", () => this.#start());
     this.part.reference.addEventListener("click", () => this.listen(-1, true));
     this.part.finish.addEventListener("click", () => this.#finish());
-    this.part.stop.addEventListener("click", () => this.open());
-    this.part.again.addEventListener("click", () => this.open());
+    for (const button of [this.part.stop, this.part.again]) {
+      button.addEventListener("click", () => {
+        this.open();
+        this.part.start.focus(); // the button is gone
+      });
+    }
     this.part.save.addEventListener("click", () => save("ratings", this.#record()));
   }
 
@@ -28,6 +32,9 @@ class Rating {
     const anchored = this.stage.excerpt.sounds.some((sound) => sound.role === "anchor");
     this.part.anchor.closest("label").hidden = !anchored;
     this.part.anchor.checked &&= anchored;
+    const apart = unmatched(this.stage.excerpt.sounds);
+    this.part.levels.textContent =
+      apart.length === 0 ? "Levels are matched." : `Levels are matched, but for ${apart.length} of the takes.`;
     this.#show("setup");
     this.stage.hear(0, "Reference");
   }
@@ -97,6 +104,7 @@ class Rating {
     const { excerpt } = this.stage;
     this.finished.set(excerpt, {
       excerpt: excerpt.name,
+      level_matched: unmatched(this.stimuli.map(({ sound }) => sound)).length === 0,
       began: this.began.toISOString(),
       ratings: this.stimuli.map(({ sound, label, rating }) => ({
         sound: label,
@@ -124,7 +132,6 @@ class Rating {
       page: page.title,
       scale: [0, 100],
       words: WORDS,
-      level_matched: true,
       seeded,
       excerpts: [...this.finished.values()],
     };

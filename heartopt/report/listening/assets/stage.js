@@ -42,6 +42,7 @@ class Stage {
   // Take another excerpt.
   open(index) {
     this.excerpt = page.excerpts[index];
+    this.part.error.hidden = true;
     for (const group of document.querySelectorAll("[data-takes]")) group.hidden = group.dataset.takes !== String(index);
     this.player.load(decodeSounds(this.excerpt.sounds), this.#levels(), this.excerpt.samples);
     this.screen.open(this.excerpt);
@@ -100,6 +101,7 @@ class Stage {
   async play() {
     try {
       await this.player.play();
+      this.part.error.hidden = true;
     } catch (error) {
       this.part.error.textContent = `This browser cannot play the page's sounds: ${error.message}`;
       this.part.error.hidden = false;
