@@ -20,7 +20,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 # Judge the suites whose audio is at hand, and write reports/: JSON, and what follows from it. What is in heartopt's cache
-# is not judged again, and a run that was stopped goes on. The curves of the shipped projection's training come with it.
+# is not judged again, and a run that was stopped goes on. The curves of the shipped projection's training come with it,
+# and the pages of what the benchmarks measured.
 SUITES := mini $(if $(wildcard benchmarks/suites/heldout/*.flac),heldout)
 
 report: $(VENV)/.installed-dev
@@ -28,10 +29,12 @@ report: $(VENV)/.installed-dev
 	    OMP_NUM_THREADS=1 $(BIN)/heartopt evaluate --suite benchmarks/suites/$$suite.yaml -o reports --plots; \
 	done
 	$(BIN)/python -m heartopt.report reports/*.jsonl
+	$(BIN)/python benchmarks/pages.py
 
-# Fail where the Markdown, a table or a picture of an evaluation does not follow from the rows in its JSON.
+# Fail where the Markdown, a table or a picture does not follow from the rows in its JSON.
 report-check: $(VENV)/.installed-dev
 	$(BIN)/python -m heartopt.report --check reports/*.json reports/*.jsonl
+	$(BIN)/python benchmarks/pages.py --check
 
 # Judge the gate's suite; fail where it got worse than the baseline. `make baseline` accepts what it is now.
 GATE := $(BIN)/heartopt evaluate --suite benchmarks/suites/gate.yaml --steps 5 --jobs 2 --baseline reports/baseline.json

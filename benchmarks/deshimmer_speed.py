@@ -4,7 +4,7 @@
 
 The first `--seconds` of SONG at 48 kHz, stereo. The two take turns; a ratio is that of neighbours. Their results are
 compared first: a difference above 2e-5 is an error. The share of the transforms is the time that the same number of
-forward and inverse FFTs alone takes, in the same turn. Writes REPORT/deshimmer.md.
+forward and inverse FFTs alone takes, in the same turn. Writes REPORT/deshimmer.json and .md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from train_common import machine
 from heartopt.audio import SAMPLE_RATE, AudioFile, stereo
 from heartopt.deshimmer import deshimmer
 from heartopt.errors import HeartoptError
-from heartopt.files import write_text
+from heartopt.files import write_json, write_text
 from heartopt.shimmer import DeshimmerParams
 
 Array = NDArray[Any]
@@ -115,12 +115,12 @@ def measure(audio: torch.Tensor, params: DeshimmerParams, repeats: int) -> dict[
     return found
 
 
-def page(found: dict[str, list[float]], seconds: float, repeats: int) -> str:
-    """The report, as Markdown."""
+def page(record: Mapping[str, Any]) -> str:
+    """The report, as Markdown. It follows from the record alone."""
+    found, seconds, info = record["turns"], record["seconds"], record["machine"]
     ratios = [slow / fast for slow, fast in zip(found["loop"], found["heartopt"], strict=True)]
     shares = [part / whole for part, whole in zip(found["transforms"], found["heartopt"], strict=True)]
     speeds = {name: [seconds / one for one in found[name]] for name in ("heartopt", "loop")}
-    info = machine()
     rows = [
         ("`heartopt.deshimmer`, times real time", _spread(speeds["heartopt"], "{:.0f}")),
         ("the frame-by-frame NumPy loop, times real time", _spread(speeds["loop"], "{:.0f}")),
@@ -132,7 +132,7 @@ def page(found: dict[str, list[float]], seconds: float, repeats: int) -> str:
         "",
         "Written by `benchmarks/deshimmer_speed.py`: regenerate it, do not edit it.",
         "",
-        f"{seconds:.0f} s of stereo at 48 kHz, one thread each, {repeats} turns; medians [lowest, highest]; a ratio is "
+        f"{seconds:.0f} s of stereo at 48 kHz, one thread each, {len(ratios)} turns; medians [lowest, highest]; a ratio is "
         f"that of neighbours. torch {info['torch']}, {info['cores']} cores ({info['processor']}).",
         "",
         "| | |",
@@ -162,12 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with AudioFile(given.song) as file:
             audio = stereo(file.read(0, round(given.seconds * SAMPLE_RATE)))
         found = measure(audio, DeshimmerParams(), given.repeats)
-        path = given.report / "deshimmer.md"
-        write_text(path, page(found, audio.shape[1] / SAMPLE_RATE, given.repeats))
+        record = {"seconds": audio.shape[1] / SAMPLE_RATE, "turns": found, "machine": machine()}
+        write_json(given.report / "deshimmer.json", record)
+        write_text(given.report / "deshimmer.md", page(record))
     except HeartoptError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(path.read_text(encoding="utf-8"))
+    print(page(record))
     return 0
 
 

@@ -148,10 +148,8 @@ def rows(config: HeartCodecConfig) -> Iterator[str]:
         yield f"| {name} | {flow_rate:g} / {wave_rate:g} | {fits} | {times} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, default=Path("reports"))
-    arguments = parser.parse_args()
+def page() -> str:
+    """The report, as Markdown."""
     config = HeartCodecConfig()
     total = f"{stored_values(config).total / 1e6:,.0f} M"
     lines = [
@@ -174,8 +172,14 @@ def main() -> None:
         "|---|---:|---|" + "---:|" * len(PRESETS),
         *rows(config),
     ]
-    path = arguments.report / "optimize_cost.md"
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", type=Path, default=Path("reports"))
+    path = parser.parse_args().report / "optimize_cost.md"
+    write_text(path, page())
     print(path)
 
 

@@ -50,10 +50,8 @@ def rows(config: HeartCodecConfig) -> Iterator[str]:
         yield f"| {name} | {batch} × {seconds:g} s | {teraflop} | {' | '.join(memory)} | {' | '.join(spent)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, default=Path("reports"))
-    arguments = parser.parse_args()
+def page() -> str:
+    """The report, as Markdown."""
     config = HeartCodecConfig()
     lines = [
         "# What training costs with the released codec",
@@ -70,8 +68,14 @@ def main() -> None:
         "|---|---|---:|---:|---:|" + "---:|" * len(HOURS),
         *rows(config),
     ]
-    path = arguments.report / "train_cost.md"
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", type=Path, default=Path("reports"))
+    path = parser.parse_args().report / "train_cost.md"
+    write_text(path, page())
     print(path)
 
 

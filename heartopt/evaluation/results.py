@@ -141,7 +141,7 @@ class Evaluation:
             HeartoptError: a record without an evaluation's rows.
         """
         try:
-            rows = tuple({key: _with_nan(value) for key, value in row.items()} for row in record["rows"])
+            rows = tuple(_row(row) for row in record["rows"])
             settings, against = dict(record["settings"]), str(record.get("against", BASELINE))
             seed = int(settings["seed"])
             return cls(
@@ -151,10 +151,10 @@ class Evaluation:
                 differences=differences(rows, seed=seed, against=against),
                 failed=tuple(Failure(**entry) for entry in record["failed"]),
                 settings=settings,
-                corpus=_records(record, "corpus"),
-                songs=_records(record, "songs"),
+                corpus=_records(record, "corpus", "system"),
+                songs=_records(record, "songs", "file"),
                 against=against,
-                regressions=_records(record, "regressions"),
+                regressions=_records(record, "regressions", "system"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
@@ -219,18 +219,38 @@ def _with_overlaps(summary: Sequence[Summary]) -> Iterator[Summary]:
     controls = [entry for entry in summary if entry.metric == TIER_METRIC and entry.system in CONTROLS]
     for entry in summary:
         if entry.metric == TIER_METRIC and entry.system not in CONTROLS:
-            # lower is better: clearly better is wholly below; NaN bounds (one file) say nothing
-            found = tuple(control.system for control in controls if entry.high >= control.low)
+            found = tuple(control.system for control in controls if _high(entry) >= _low(control))
             entry = replace(entry, overlaps=found)
         yield entry
+
+
+# Lower is better: clearly better is wholly below. Of one file there is no interval, and its value has to do.
+def _low(entry: Summary) -> float:
+    return entry.low if math.isfinite(entry.low) else entry.mean
+
+
+def _high(entry: Summary) -> float:
+    return entry.high if math.isfinite(entry.high) else entry.mean
 
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-def _records(record: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], ...]:
-    return tuple({name: _with_nan(value) for name, value in entry.items()} for entry in record.get(key, ()))
+def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it was before `to_json`. Raises KeyError without its names, TypeError for one that is no text."""
+    for name in ("file", "system"):
+        if not isinstance(entry[name], str):
+            raise TypeError(f"{name} is {entry[name]!r}, no text")
+    return {key: _with_nan(value) for key, value in entry.items()}
+
+
+def _records(record: Mapping[str, Any], key: str, name: str) -> tuple[Mapping[str, Any], ...]:
+    """The records under `key`, each with a text under `name`. Raises as `_row`."""
+    found = tuple({field: _with_nan(value) for field, value in entry.items()} for entry in record.get(key, ()))
+    if any(not isinstance(entry[name], str) for entry in found):
+        raise TypeError(f"{key}: a {name} is no text")
+    return found
 
 
 def _with_nan(value: Any) -> Any:

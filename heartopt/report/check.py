@@ -12,7 +12,7 @@ from heartopt.errors import HeartoptError
 from heartopt.evaluation import Evaluation
 from heartopt.report.figures import rows_of
 from heartopt.report.markdown import WRITTEN_BY
-from heartopt.report.pictures import digest_of
+from heartopt.report.pictures import SPECTROGRAMS, digest_of
 from heartopt.report.write import linked, read_report, render_texts
 
 _CLOSE = 1e-9  # between a sum on this machine and on the one that wrote it, relative
@@ -47,6 +47,8 @@ def _pictures(evaluation: Evaluation, path: Path, remedy: str) -> Iterator[str]:
     digest = digest_of(evaluation)
     for name in linked(evaluation, path.stem):
         picture = path.with_name(name)
+        if name == f"{path.stem}.{SPECTROGRAMS}.png":
+            remedy = "they need the sounds: run `heartopt evaluate` with `--plots` again"
         if not picture.is_file():
             yield f"{picture}: is missing; {remedy}"
         elif rows_of(picture) != digest:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from heartopt.evaluation import Evaluation
 from heartopt.metrics import METRICS, QUANTITIES
@@ -65,7 +66,7 @@ def _parts(evaluation: Evaluation, pictures: Mapping[str, str]) -> Iterator[str]
     yield _NOTES
     yield "## Tiers"
     yield escape(tier_words(evaluation))
-    yield from (f"![{escape(words)}]({Path(name).name})" for name, words in pictures.items())
+    yield from (f"![{escape(words)}]({quote(Path(name).name)})" for name, words in pictures.items())
     for table in family_tables(evaluation):
         yield from _section(table)
     yield from _differences(evaluation)
@@ -120,10 +121,9 @@ def markdown_table(table: TextTable) -> str:
 def _failures(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.failed:
         yield "## Failed"
-        yield "\n".join(
-            f"- {escape(entry.file)}{f' ({escape(entry.system)})' if entry.system else ''}: {escape(entry.error)}"
-            for entry in evaluation.failed
-        )
+        rows = ((entry.file, entry.system or MISSING, entry.error) for entry in evaluation.failed)
+        lines = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
+        yield "\n".join(["| file | system | why |", "|---|---|---|", *lines])
 
 
 def _glossary(evaluation: Evaluation) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from heartopt.errors import HeartoptError
 from heartopt.evaluation import Evaluation
 from heartopt.evaluation.systems import CONTROLS
 from heartopt.metrics.tiers import TIER_METRIC
@@ -68,8 +69,15 @@ def applicable(evaluation: Evaluation, stem: str) -> dict[str, str]:
     """The pictures that there are: file name -> what it shows, for who does not see it."""
     found = {name: picture.words(evaluation) for name, picture in PICTURES.items() if picture.there(evaluation)}
     if drawn := evaluation.settings.get(SPECTROGRAMS):
-        found[SPECTROGRAMS] = Heard(**drawn).words
+        found[SPECTROGRAMS] = _heard(drawn).words
     return {f"{stem}.{name}.png": words for name, words in found.items()}
+
+
+def _heard(drawn: Any) -> Heard:
+    try:
+        return Heard(**drawn)
+    except TypeError as error:
+        raise HeartoptError(f"damaged report: its setting {SPECTROGRAMS} is {drawn!r}") from error
 
 
 def draw_report(evaluation: Evaluation, folder: Path, stem: str) -> list[Path]:

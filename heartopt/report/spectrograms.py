@@ -76,9 +76,10 @@ def draw_panels(figure: Figure, axes: Sequence[Axes], sounds: Mapping[str, Tenso
     if len(sounds) > 1:
         names = list(sounds)
         title = f"difference: {names[-1]} − {names[0]} (red: louder, blue: quieter)"
-        apart = difference(sounds[names[-1]], sounds[names[0]], floor=loudest - LEVELS_DB)
+        pair = sounds[names[-1]], sounds[names[0]]
+        apart, hop = difference(*pair, floor=loudest - LEVELS_DB)
         scale = {"cmap": "RdBu_r", "vmin": -DIFFERENCE_DB, "vmax": DIFFERENCE_DB}
-        image = _image(axes[-1], apart, found[0][1], title, **scale)
+        image = _image(axes[-1], apart, hop, title, **scale)
         _mark_band(axes[-1], "black", "white")
         figure.colorbar(image, ax=axes[-1], label="dB", aspect=9, pad=0.01, extend="both")
 
@@ -91,8 +92,9 @@ def spectrogram(audio: Tensor) -> tuple[np.ndarray, float]:
     return _decibels(_magnitude(audio, hop)), hop / SAMPLE_RATE
 
 
-def difference(audio: Tensor, reference: Tensor, *, floor: float) -> np.ndarray:
+def difference(audio: Tensor, reference: Tensor, *, floor: float) -> tuple[np.ndarray, float]:
     """Levels of `audio` minus those of `reference` in dB, `[bins, columns]`; what is below `floor` in both is equal.
+    And the seconds from one column to the next.
 
     Each cell is the mean power around it: a decoder that draws its noise hits a level, but no single cell.
     """
@@ -105,11 +107,11 @@ def difference(audio: Tensor, reference: Tensor, *, floor: float) -> np.ndarray:
             power, _SMOOTHED, stride=1, padding=[size // 2 for size in _SMOOTHED], count_include_pad=False
         )
         levels.append(np.maximum(_decibels(around[0, 0].sqrt()), floor))
-    apart: np.ndarray = levels[0] - levels[1]
-    return apart
+    return levels[0] - levels[1], _hop(samples) / SAMPLE_RATE
 
 
 def _hop(samples: int) -> int:
+    """Samples from one column to the next."""
     return max(SHORTEST_HOP, math.ceil(samples / MOST_COLUMNS))
 
 

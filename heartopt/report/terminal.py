@@ -17,7 +17,7 @@ from heartopt.report.suite_tables import corpus_table, cost_table
 from heartopt.report.tables import DOUBT, TextTable, difference_table, doubts, summary_table, tier_words, worst_table
 
 #: The most important first: what a narrow terminal has no room for is left out from the end. The files have all.
-_METRICS = ("stft", "mel", "shimmer_db", "si_sdr", "pesq_wb", "perplexity", "rtf")
+_METRICS = ("stft", "mel", "shimmer_db", "si_sdr", "pesq_wb", "rtf")
 _COMPARED = ("stft", "mel")
 _COLOURS = {"Excellent": "green", "Good": "green", "Fair": "yellow", "Poor": "red", "better": "green", "worse": "red"}
 _NAME_WIDTH = 30  # longer names are folded

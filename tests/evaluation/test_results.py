@@ -69,8 +69,17 @@ def test_the_report_follows_from_the_rows() -> None:
     assert math.isnan(read.rows[4]["pesq_wb"]) and read.failed == made.failed and read.against == "optimized"
 
 
+WHOLE = {"suite": "s", "rows": [], "settings": {"seed": 0}, "failed": []}
+
+
 @pytest.mark.parametrize(
-    "record", [{}, {"rows": 3}, {"rows": [], "settings": {}}, {"rows": [[]]}, {"rows": [{}], "settings": {"seed": 0}}]
+    "record",
+    [
+        *({}, {"rows": 3}, {"rows": [], "settings": {}}, {"rows": [[]]}, {"rows": [{}], "settings": {"seed": 0}}),
+        {**WHOLE, "rows": [{"file": 3, "system": "projection"}]},
+        {**WHOLE, "corpus": [{"fad": 1.0}]},
+        {**WHOLE, "songs": [{"file": None}]},
+    ],
 )
 def test_another_record_is_refused(record: dict[str, Any]) -> None:
     with pytest.raises(HeartoptError, match="not an evaluation that heartopt wrote"):
@@ -104,6 +113,12 @@ def test_systems_that_no_interval_parts_from_a_control_are_flagged() -> None:
         "noise": (),
         "silence": (),
     }
+
+
+def test_of_one_file_the_values_have_to_do() -> None:
+    rows = [*spread("good", 1.0), *spread("awful", 9.0), *spread("noise", 4.0)]
+    found = {entry.system: entry.overlaps for entry in summarize(rows, seed=0)}
+    assert found == {"good": (), "awful": ("noise",), "noise": ()}
 
 
 def test_the_worst_file_is_named_where_a_direction_is_worse() -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from heartopt.evaluation import Evaluation
 from heartopt.report.__main__ import main
@@ -90,6 +91,18 @@ def test_pictures_of_other_rows_are_found(
     files.pictures[0].unlink()
     assert complaint(tmp_path, capsys).startswith(f"error: {files.pictures[0]}: is missing")
     assert main([str(files.json)]) == 0 and main(["--check", str(files.json)]) == 0
+
+
+def test_old_spectrograms_are_found_and_need_the_sounds(
+    evaluation: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_report(evaluation, output_dir=tmp_path, sounds=lambda file, system: torch.zeros(2, 48_000))
+    record = json.loads(files.json.read_text(encoding="utf-8"))
+    record["rows"][0]["stft"] += 1
+    files.json.write_text(json.dumps(record), encoding="utf-8")
+    assert main([str(files.json)]) == 0  # all but the spectrograms
+    said = complaint(tmp_path, capsys)
+    assert "own.spectrograms.png: was drawn from other rows" in said and "`heartopt evaluate` with `--plots`" in said
 
 
 def test_a_json_that_lost_its_rows_is_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,12 @@ def test_says_how_it_was_made_and_what_it_found(evaluation: Evaluation) -> None:
     assert "Excellent below 1; Good from 1 to below 2; Fair from 2 to 3; Poor above 3." in text
     assert "Controls here: silence 6.00." in text
     assert "| judge_seeds | \\[101, 102\\] |" in text
-    assert "- c.wav (optimized): c.wav: truncated\n- d.wav: d.wav: empty" in text
+    assert "| c.wav | optimized | c.wav: truncated |\n| d.wav | – | d.wav: empty |" in text
     assert text.endswith("|\n")
+
+
+def test_a_picture_of_any_name_is_linked(evaluation: Evaluation) -> None:
+    assert "![Tiers](my%20suite%20%28v1%29.tiers.png)" in markdown(evaluation, pictures={"my suite (v1).tiers.png": "Tiers"})
 
 
 def test_a_hostile_file_name_is_text(evaluation: Evaluation) -> None:
@@ -30,7 +34,7 @@ def test_a_hostile_file_name_is_text(evaluation: Evaluation) -> None:
 
 def test_tables_have_as_many_cells_as_headings(evaluation: Evaluation) -> None:
     blocks = [block.splitlines() for block in markdown(evaluation).split("\n\n") if block.startswith("| ")]
-    assert len(blocks) == 9  # summary, differences, worst, suite, levels, cost, files, words, settings
+    assert len(blocks) == 10  # summary, differences, worst, suite, levels, cost, files, failed, words, settings
     for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block}) == 1
 

@@ -51,18 +51,27 @@ def test_columns_reach_over_the_song_and_are_bounded(seconds: float) -> None:
 
 def test_a_difference_is_that_of_the_levels_above_the_floor() -> None:
     """A tenth of the amplitude is 20 dB quieter; what neither has is equal, and so is a sound and itself."""
-    quieter = difference(tone(0.5, amplitude=0.1), tone(0.5), floor=-60.0)
+    quieter, _ = difference(tone(0.5, amplitude=0.1), tone(0.5), floor=-60.0)
     np.testing.assert_allclose(quieter[256], -20.0, atol=1e-3)
     inner = quieter[:, 10:-10]  # a sine that begins or ends is a click
     assert not inner[:200].any() and not inner[300:].any()
-    assert not difference(tone(0.5), tone(0.5), floor=-60.0).any()
-    louder = difference(tone(0.5), tone(0.3), floor=-60.0)  # which has ended at 0.3 s
+    assert not difference(tone(0.5), tone(0.5), floor=-60.0)[0].any()
+    louder, _ = difference(tone(0.5), tone(0.3), floor=-60.0)  # which has ended at 0.3 s
     assert louder[256, -5:].min() > 50 and abs(louder[256, :40]).max() < 0.1
 
 
 def test_a_difference_has_the_spectrograms_columns() -> None:
     for seconds in (0.05, 1.0, 100.0):
-        assert difference(tone(seconds), tone(seconds), floor=-80.0).shape == spectrogram(tone(seconds))[0].shape
+        apart, hop = difference(tone(seconds), tone(seconds), floor=-80.0)
+        level, own_hop = spectrogram(tone(seconds))
+        assert apart.shape == level.shape and hop == own_hop
+
+
+def test_sounds_of_other_lengths_share_the_time_axis() -> None:
+    """Longer songs have wider columns; the difference has those of the longer one."""
+    figure = make_figure(title="song.wav", sounds={"original": tone(15.0), "result": tone(25.0)})
+    ends = [axis.images[0].get_extent()[1] for axis in figure.axes[:3]]
+    assert ends == pytest.approx([15.0, 25.0, 25.0], abs=0.02)
 
 
 def test_panels_are_the_sounds_and_then_the_difference() -> None:

@@ -122,6 +122,12 @@ def test_damaged_json_is_refused(text: str, tmp_path: Path) -> None:
         read_report(tmp_path / "x.json")
 
 
+def test_a_damaged_setting_is_refused(evaluation: Evaluation, tmp_path: Path) -> None:
+    told = {**evaluation.settings, "spectrograms": "all"}
+    with pytest.raises(HeartoptError, match="spectrograms is 'all'"):
+        write_report(replace(evaluation, settings=told), output_dir=tmp_path)
+
+
 def test_a_folder_that_cannot_be_made_is_refused(evaluation: Evaluation, tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("a file")
     with pytest.raises(OutputError, match="cannot write"):
