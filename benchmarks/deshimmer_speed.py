@@ -132,8 +132,8 @@ def page(record: Mapping[str, Any]) -> str:
         "",
         "Written by `benchmarks/deshimmer_speed.py`: regenerate it, do not edit it.",
         "",
-        f"{seconds:.0f} s of stereo at 48 kHz, one thread each, {len(ratios)} turns; medians [lowest, highest]; a ratio is "
-        f"that of neighbours. torch {info['torch']}, {info['cores']} cores ({info['processor']}).",
+        f"{seconds:.0f} s of stereo at 48 kHz, one thread each, {len(ratios)} turns; medians [lowest, highest]; a "
+        f"ratio is that of neighbours. torch {info['torch']}, {info['cores']} cores ({info['processor']}).",
         "",
         "| | |",
         "|---|---:|",

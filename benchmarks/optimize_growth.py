@@ -4,8 +4,9 @@
 
 The song is repeated as often as its length asks for. Each length runs in a process of its own with few steps: what is
 looked at is how cost grows, not how good the tokens are. Time of a window should be the same and memory flat: the JSON
-has each at the largest length over that at the smallest; where other work runs, the processor's time is the one to read. The profile is of one window: what each part of it takes, and
-the rate at which a step computes, over that of a large matrix multiplication on the same threads in the same minute.
+has each at the largest length over that at the smallest; where other work runs, the processor's time is the one to
+read. The profile is of one window: what each part of it takes, and the rate at which a step computes, over that of a
+large matrix multiplication on the same threads in the same minute.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def run_plan(
         differences=differences(rows, seed=plan.setup.seed, against=plan.against),
         failed=tuple(failure for result in found for failure in result.failed),
         settings=plan.settings(),
-        corpus=corpus_statistics(found, systems, plan.setup.codec.config.codebook_size),
+        corpus=corpus_statistics(found, systems, plan.setup.codec.config.codebook_size, plan.against),
         songs=tuple(result.song for result in found if result.song is not None),
         against=plan.against,
     )

@@ -11,7 +11,9 @@ from heartopt.metrics import quantity
 from heartopt.report.tables import MISSING, TextTable, cell, label, mean_cell, ordered, shown
 
 _COST = ("rtf", "tokens_per_second", "kbps", "peak_mb")
-_CORPUS = ("fad", "usage", "perplexity", "entropy", "dead", "bitrate", "repetition", "novelty", "trigram_novelty")
+_CORPUS = (
+    "fad", "usage", "perplexity", "entropy", "dead", "bitrate", "repetition", "novelty", "trigram_novelty", "agreement",
+)  # fmt: skip
 _SONG = {
     "title": "title",
     "author": "author",
@@ -21,7 +23,7 @@ _SONG = {
     "sha256": "SHA-256 of the file",
 }
 _HASH = 12  # digits that tell files apart
-_LEVEL = ("usage", "perplexity", "entropy", "dead", "repetition", "novelty")
+_LEVEL = ("usage", "perplexity", "entropy", "dead", "repetition", "novelty", "agreement")
 
 
 def corpus_table(evaluation: Evaluation) -> TextTable | None:

@@ -23,7 +23,8 @@ def test_says_how_it_was_made_and_what_it_found(evaluation: Evaluation) -> None:
 
 
 def test_a_picture_of_any_name_is_linked(evaluation: Evaluation) -> None:
-    assert "![Tiers](my%20suite%20%28v1%29.tiers.png)" in markdown(evaluation, pictures={"my suite (v1).tiers.png": "Tiers"})
+    text = markdown(evaluation, pictures={"my suite (v1).tiers.png": "Tiers"})
+    assert "![Tiers](my%20suite%20%28v1%29.tiers.png)" in text
 
 
 def test_a_hostile_file_name_is_text(evaluation: Evaluation) -> None:
