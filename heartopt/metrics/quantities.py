@@ -18,7 +18,7 @@ CODES = (
     Quantity("repetition", "Share of frames whose codes all equal the frame's before", "share", decimals=3),
     Quantity("novelty", "Share of pairs of neighbouring frames that occur for the first time", "share", decimals=3),
     Quantity("trigram_novelty", "The same of three neighbouring frames", "share", decimals=3),
-    Quantity("agreement", "Share of codes that the system compared with has too, mean over levels", "share", decimals=3),
+    Quantity("agreement", "Share of codes that the system compared with has too, mean over levels", "share", None, 3),
 )
 #: What a system costs. Times hang on the machine.
 COST = (
