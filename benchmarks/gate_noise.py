@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,13 +118,17 @@ def judge(
     return {name: np.asarray(column).T for name, column in columns.items()}
 
 
-def report(found: Mapping[str, Mapping[str, Noise]], command: str) -> str:
-    """The page: `found` is metric -> "noise" or a spoiled projection -> `Noise`."""
+def page(record: Mapping[str, Any]) -> str:
+    """The report, as Markdown: `record["metrics"]` is metric -> "noise" or a spoiled projection -> `Noise` as JSON."""
+    found = {
+        name: {kind: Noise(**noise) for kind, noise in kinds.items()} for name, kinds in record["metrics"].items()
+    }
     spoiled = [name for name in next(iter(found.values())) if name != "noise"]
     head = ["metric", "tolerance", "largest by noise alone", "fails by noise alone"]
     lines = [
         "# What another decoder noise does to the regression gate",
-        f"Written by `{command}`: regenerate it, do not edit it.",
+        "Written by `python benchmarks/gate_noise.py`: regenerate it, do not edit it.",
+        f"{record['songs']} excerpts, {record['seeds']} seeds of the default projection, {RUN_SEEDS} a run.",
         "Equal runs under other noise: the largest mean worsening whose interval lies above zero, and how often the "
         "gate fails. Then projections with noise on their weights (in standard deviations) and an untrained one: their "
         "mean worsening, and how often the gate fails.",
@@ -158,9 +163,10 @@ def main() -> None:
         values = judge(codec, chosen.suite, projection, range(100, 100 + RUN_SEEDS), print)
         for metric, kinds in found.items():
             kinds[name] = compare_runs(base[metric], values[metric], quantity(metric), same=False)
-    record = {name: {kind: asdict(noise) for kind, noise in kinds.items()} for name, kinds in found.items()}
-    write_json(chosen.report / "gate_noise.json", {"songs": songs, "seeds": chosen.seeds, "metrics": record})
-    write_text(chosen.report / "gate_noise.md", report(found, "python benchmarks/gate_noise.py"))
+    metrics = {name: {kind: asdict(noise) for kind, noise in kinds.items()} for name, kinds in found.items()}
+    record = {"songs": songs, "seeds": chosen.seeds, "metrics": metrics}
+    write_json(chosen.report / "gate_noise.json", record)
+    write_text(chosen.report / "gate_noise.md", page(record))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import deshimmer_speed
 import evaluate_speed
+import gate_noise
 import metric_page
 import optimize_cost
 import optimize_table
@@ -40,6 +41,7 @@ def pages(folder: Path) -> Iterator[tuple[Path, str]]:
     optimize, train = read("optimize"), read("train")
     yield folder / "deshimmer.md", deshimmer_speed.page(read("deshimmer"))
     yield folder / "evaluate_speed.md", evaluate_speed.page(read("evaluate_speed"))
+    yield folder / "gate_noise.md", gate_noise.page(read("gate_noise"))
     yield folder / "metrics.md", metric_page.page(read("metrics"))
     yield folder / "optimize.md", optimize_table.page(optimize["recipe"], optimize["rows"])
     yield folder / "optimize.csv", optimize_table.csv_text(optimize["rows"])

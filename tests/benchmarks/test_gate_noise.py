@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_a_spoiled_projection_is_another(gate_noise: Any) -> None:
 
 
 def test_the_page_has_a_row_a_metric(gate_noise: Any) -> None:
-    noise = gate_noise.Noise(0.02, 0.03, 0.001, 0.0)
-    page = gate_noise.report({"stft": {"noise": noise, "untrained": gate_noise.Noise(1, 1, 1, 0.45)}}, "cmd")
+    kinds = {"noise": gate_noise.Noise(0.02, 0.03, 0.001, 0.0), "untrained": gate_noise.Noise(1, 1, 1, 0.45)}
+    metrics = {"stft": {kind: asdict(noise) for kind, noise in kinds.items()}}
+    page = gate_noise.page({"songs": 6, "seeds": 14, "metrics": metrics})
     assert "| stft (↓) | 0.04 | 0.0300 | 0.1% | +0.4500 (100%) |" in page
