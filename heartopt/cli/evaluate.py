@@ -14,7 +14,16 @@ import typer
 from heartopt.cli import evaluate_options as own
 from heartopt.cli import options
 from heartopt.cli.batch import prepare_output
-from heartopt.cli.console import EXIT_FAILED, EXIT_REGRESSION, EXIT_SOME_FAILED, Session, command_line, session
+from heartopt.cli.console import (
+    EXIT_FAILED,
+    EXIT_REGRESSION,
+    EXIT_SOME_FAILED,
+    Session,
+    command_line,
+    exit_code,
+    print_error,
+    session,
+)
 from heartopt.cli.evaluate_gate import Gate
 from heartopt.cli.loading import CodecChoice, check_duration, load_projection
 from heartopt.errors import ConfigError, HeartoptError, OutputError
@@ -196,8 +205,15 @@ def run(
     found = gate.judge(found, current)
     if kept:
         current.note(f"{kept} of {len(found.rows)} rows were kept from before (--no-cache computes all of them)")
-    _write(current, plan, found, outputs)
-    current.result(found.to_json(), render(found), *gate.tables)  # which list what failed
+    record, unwritten = found.to_json(), None
+    try:
+        _write(current, plan, found, outputs)
+    except HeartoptError as error:  # takes nothing else with it
+        record, unwritten = {**record, "error": str(error)}, error
+    current.result(record, render(found), *gate.tables)  # which list what failed
+    if unwritten is not None:
+        print_error(str(unwritten))
+        raise typer.Exit(exit_code(unwritten))
     if gate.failed:
         raise typer.Exit(EXIT_REGRESSION)
     if found.failed:

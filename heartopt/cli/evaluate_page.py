@@ -16,6 +16,7 @@ _SILENT = "silence"  # there is nothing to hear
 
 def write_listening_page(plan: Plan, found: Evaluation, path: Path, *, songs: int, seconds: float) -> None:
     """The first `seconds` of the first `songs` by every system that has a row; tokens decoded under the first seed."""
+    from heartopt.errors import ConfigError
     from heartopt.evaluation.systems import CONTROLS
     from heartopt.metrics import METRICS
     from heartopt.report.listening import Excerpt, Take, write_page
@@ -31,6 +32,8 @@ def write_listening_page(plan: Plan, found: Evaluation, path: Path, *, songs: in
             metrics = {name: row[name] for name in row if name in METRICS}
             takes.append(Take(system, audio, metrics, row.get("tier"), control=system in CONTROLS))
         excerpts.append(Excerpt(file, titles.get(file, file), original, takes))
+    if not excerpts:
+        raise ConfigError("--page: there is nothing to hear; judge a system that makes a sound")
     about = f"Suite {plan.suite.name}, codec {plan.setup.codec.name}; figures are of the whole excerpts."
     write_page(excerpts, path, title=f"heartopt: {plan.suite.name}", about=about)
 

@@ -24,6 +24,7 @@ songs:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,7 @@ from heartopt.errors import AudioError, ConfigError
 from heartopt.evaluation.systems.specs import SystemSpec
 from heartopt.files import sha256_of
 
+_ROUNDING_SECONDS = 0.01  # so much may an excerpt reach beyond its file's end
 _SUITE_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "about": str,
@@ -105,6 +107,9 @@ class Song:
         with AudioFile(self.path, mixdown=self.mixdown) as audio:
             if start >= audio.num_samples:
                 raise AudioError(f"{self.path}: lasts {audio.seconds:.2f} s, so nothing begins at {self.start:g} s")
+            if stop is not None and stop > audio.num_samples + round(_ROUNDING_SECONDS * SAMPLE_RATE):
+                wanted = f"{self.seconds:g} s from {self.start:g} s on"
+                raise AudioError(f"{self.path}: lasts {audio.seconds:.2f} s, so it has no {wanted}")
             return stereo(audio.read(start, stop))
 
     def whole_samples(self) -> int:
@@ -179,7 +184,7 @@ def load_suite(path: str | Path) -> Suite:
     if len({song.name for song in songs}) < len(songs):
         raise ConfigError(f"suite {path}: names a song twice; give excerpts of one file a name each")
     systems, seeds, metrics = (record.get(key) for key in ("systems", "seeds", "metrics"))
-    if seeds is not None and not all(isinstance(seed, int) for seed in seeds):
+    if seeds is not None and not all(type(seed) is int for seed in seeds):  # true is an int too
         raise ConfigError(f"suite {path}: seeds must be whole numbers, not {seeds}")
     return Suite(
         name=record["name"],
@@ -201,8 +206,8 @@ def _song(entry: Any, suite: Path) -> Song:
     if "sha256" in entry and (found := sha256_of(path)) != entry["sha256"]:
         raise ConfigError(f"suite {suite}: {entry['file']} has SHA-256 {found[:12]}…, not {entry['sha256'][:12]}…")
     start, seconds = float(entry.get("start", 0.0)), entry.get("seconds")
-    if start < 0 or (seconds is not None and seconds <= 0):
-        raise ConfigError(f"suite {suite}: {entry['file']}: start and seconds must not be negative or empty")
+    if not 0 <= start < math.inf or (seconds is not None and not 0 < seconds < math.inf):
+        raise ConfigError(f"suite {suite}: {entry['file']}: start must not be negative, and seconds above 0")
     details = {key: entry[key] for key in ("title", "author", "licence", "sha256", "source") if key in entry}
     name = entry.get("name", entry["file"])
     return Song(name, path, start, None if seconds is None else float(seconds), details, file=entry["file"])

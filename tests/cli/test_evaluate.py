@@ -166,6 +166,15 @@ def test_a_folder_that_cannot_keep_anything(heartopt, make_song, tmp_path: Path)
         assert heartopt(*args, *wrong).code == 2
 
 
+def test_a_page_that_cannot_be_written_takes_nothing_with_it(heartopt, make_song, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    song = make_song(seconds=0.2)
+    ran = heartopt("evaluate", song, "--systems", "oracle", *QUICK, "--page", tmp_path / "taken" / "page.html")
+    assert ran.code == 1 and "error: " in ran.err and "oracle" in ran.out
+    ran = heartopt("evaluate", song, "--systems", "silence", *QUICK, "--json", "--page", tmp_path / "page.html")
+    assert "nothing to hear" in ran.json["error"] and ran.json["rows"][0]["system"] == "silence"
+
+
 def test_a_page_without_a_cache_makes_tokens_once(heartopt, make_song, tmp_path: Path, monkeypatch) -> None:
     song = make_song(seconds=0.2)
     (tmp_path / "own_calls.py").write_text(

@@ -50,6 +50,9 @@ def test_a_suite_says_which_part_of_a_song(tmp_path: Path) -> None:
 def test_an_excerpt_beyond_the_end_is_refused(songs: Path) -> None:
     with pytest.raises(AudioError, match=r"a\.wav: lasts 0\.70 s, so nothing begins at 2 s"):
         Song("a", songs / "a.wav", start=2.0).read()
+    with pytest.raises(AudioError, match=r"a\.wav: lasts 0\.70 s, so it has no 1 s from 0\.5 s on"):
+        Song("a", songs / "a.wav", start=0.5, seconds=1.0).read()
+    assert Song("a", songs / "a.wav", start=0.5, seconds=0.205).read().shape == (2, 9_600)
 
 
 def test_one_file_gives_several_excerpts(songs: Path) -> None:
@@ -91,7 +94,10 @@ SONG = "songs: [{file: a.wav}]"
         ("name: s\nsongs: [{file: c.wav, source: {}}]", r"not there; build it with benchmarks/build_suite\.py"),
         ("name: s\nsongs: [{file: a.wav, sha256: 0123}]", "of the wrong type"),
         ("name: s\nsongs: [{file: a.wav, sha256: 'abc'}]", "has SHA-256 .*, not abc"),
-        ("name: s\nsongs: [{file: a.wav, seconds: 0}]", "must not be negative or empty"),
+        ("name: s\nsongs: [{file: a.wav, seconds: 0}]", "seconds above 0"),
+        ("name: s\nsongs: [{file: a.wav, seconds: .nan}]", "seconds above 0"),
+        ("name: s\nsongs: [{file: a.wav, start: .inf}]", "start must not be negative"),
+        ("name: s\nsongs: [{file: a.wav}]\nseeds: [true]", "seeds must be whole numbers"),
         ("name: s\nsongs: [{file: a.wav}, {file: a.wav}]", "names a song twice; give excerpts of one file a name each"),
         ("name: s\nsongs: [{file: a.wav}, {file: b.flac, name: a.wav}]", "names a song twice"),
     ],
