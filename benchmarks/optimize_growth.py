@@ -28,7 +28,7 @@ from train_common import in_own_process, machine, peak_mb
 from heartopt.audio import SAMPLE_RATE, AudioFile, AudioTensor, AudioWriter, read_audio, stereo
 from heartopt.codec import HeartCodec
 from heartopt.errors import HeartoptError
-from heartopt.files import write_json
+from heartopt.files import write_json, write_text
 from heartopt.optimize import OptimizeSettings, optimize_file
 from heartopt.optimize.objective import listen
 from heartopt.optimize.phases import PHASES, Windows
@@ -144,6 +144,44 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: rows[-1][name] / rows[0][name] for name in ("wall_a_window", "cpu_a_window", "peak_mb")}
 
 
+def page(record: Mapping[str, Any]) -> str:
+    """The report, as Markdown. It follows from the record alone."""
+    info, found, ratios = record["machine"], record["profile"], record["largest_over_smallest"]
+    window = QUICK.steps
+    lengths = [
+        f"| {row['seconds']:g} s | {row['windows']} | {row['cpu_a_window']:.1f} | {row['wall_a_window']:.1f} | "
+        f"{row['loaded_mb']:,.0f} | {row['peak_mb']:,.0f} |"
+        for row in record["rows"]
+    ]
+    parts = [f"| {name} | {seconds:.3f} |" for name, seconds in found["seconds"].items()]
+    shares = ", ".join(f"{100 * share:.0f} % in a {name}" for name, share in found["share_of_matrix_rate"].items())
+    lines = [
+        "# `heartopt optimize` as the song grows, and where its time goes",
+        "",
+        "Written by `benchmarks/optimize_growth.py`: regenerate it, do not edit it.",
+        "",
+        f"The embedded codec, {window} steps a window, {info['torch_threads']} of {info['cores']} cores "
+        f"({info['processor']}), torch {info['torch']}. A window is 7.44 s, so one of 10 s has two.",
+        "",
+        "| song | windows | CPU seconds a window | by the clock | MB with the codec loaded | peak MB |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *lengths,
+        "",
+        f"The longest song over the shortest: {ratios['cpu_a_window']:.2f} in CPU time a window, "
+        f"{ratios['wall_a_window']:.2f} by the clock, {ratios['peak_mb']:.2f} in peak memory.",
+        "",
+        "A part of the work on one window with the defaults, medians:",
+        "",
+        "| part | seconds |",
+        "|---|---:|",
+        *parts,
+        "",
+        f"Of the rate of a large matrix multiplication in the same minute "
+        f"({found['matrix_flops_a_second'] / 1e9:.0f} GFLOP/s): {shares}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 done, 1 failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,7 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(in_own_process(run_length, given.song, seconds))
             print(rows[-1], file=sys.stderr, flush=True)
         record = {"rows": rows, "largest_over_smallest": summary(rows), "profile": in_own_process(profile, given.song)}
-        write_json(given.json, {**record, "machine": machine()})
+        record = {**record, "machine": machine()}
+        write_json(given.json, record)
+        write_text(given.json.with_suffix(".md"), page(record))
     except HeartoptError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

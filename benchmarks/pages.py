@@ -20,6 +20,7 @@ import evaluate_speed
 import gate_noise
 import metric_page
 import optimize_cost
+import optimize_growth
 import optimize_table
 import train_cost
 import train_figures
@@ -46,6 +47,7 @@ def pages(folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "optimize.md", optimize_table.page(optimize["recipe"], optimize["rows"])
     yield folder / "optimize.csv", optimize_table.csv_text(optimize["rows"])
     yield folder / "optimize_cost.md", optimize_cost.page()
+    yield folder / "optimize_growth.md", optimize_growth.page(read("optimize_growth"))
     yield folder / "train.md", train_recipes_table.markdown(train)
     yield folder / "train.csv", train_recipes_table.csv_text(train)
     yield folder / "train_cost.md", train_cost.page()
