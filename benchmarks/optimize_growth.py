@@ -154,7 +154,7 @@ def page(record: Mapping[str, Any]) -> str:
         for row in record["rows"]
     ]
     parts = [f"| {name} | {seconds:.3f} |" for name, seconds in found["seconds"].items()]
-    shares = ", ".join(f"{100 * share:.0f} % in a {name}" for name, share in found["share_of_matrix_rate"].items())
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found["share_of_matrix_rate"].items())
     lines = [
         "# `heartopt optimize` as the song grows, and where its time goes",
         "",
