@@ -222,7 +222,11 @@ def test_ctrl_c_leaves_no_process_behind(make_song, tmp_path: Path) -> None:
         "    pathlib.Path(f'{os.getpid()}.pid').touch()\n"
         "    time.sleep(300)\n"
     )
-    run = start(tmp_path, "in", "--systems", "python:own_slow.waits", "--jobs", 2, *QUICK, start_new_session=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has it ignored, a child would too
+    try:
+        run = start(tmp_path, "in", "--systems", "python:own_slow.waits", "--jobs", 2, *QUICK, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 240
     while len(found := list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < end:
         assert run.poll() is None, run.communicate()
