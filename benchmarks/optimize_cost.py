@@ -1,17 +1,13 @@
 """What `heartopt optimize` costs with the released codec: FLOPs, memory and time of a window, computed from its config.
 
-    python benchmarks/optimize_cost.py [--report reports]
-
-Writes REPORT/optimize_cost.md. Nothing is measured here; the parts are those of `heartopt.codec.cost_flow` and
-`cost_scalar`, which tests hold against torch's own counters on a small codec.
+`python benchmarks/pages.py` writes reports/optimize_cost.md. Nothing is measured here; the parts are those of
+`heartopt.codec.cost_flow` and `cost_scalar`, which tests hold against torch's own counters on a small codec.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from heartopt.codec import HeartCodecConfig
 from heartopt.codec.cost import LOSS_BYTES, WIDTHS
@@ -26,7 +22,6 @@ from heartopt.codec.cost_scalar import (
     scalar_decoder,
     scalar_encoder,
 )
-from heartopt.files import write_text
 from heartopt.optimize import PRESETS, OptimizeSettings
 from heartopt.optimize.phases import SHORTEST_PIECE
 from heartopt.optimize.window import blend_shares
@@ -155,7 +150,7 @@ def page() -> str:
     lines = [
         "# What `heartopt optimize` costs with the released codec",
         "",
-        f"Computed by `python benchmarks/optimize_cost.py` for a codec of {total} values and a window of {WINDOW:g} s; "
+        f"Computed by `benchmarks/optimize_cost.py` for a codec of {total} values and a window of {WINDOW:g} s; "
         "not measured. The flow transformer in bfloat16, the waveform coder in float32.",
         "",
         "A step:",
@@ -173,15 +168,3 @@ def page() -> str:
         *rows(config),
     ]
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, default=Path("reports"))
-    path = parser.parse_args().report / "optimize_cost.md"
-    write_text(path, page())
-    print(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,17 @@
 """What a training step costs with the released codec: FLOPs, memory and GPU hours, computed from its config.
 
-    python benchmarks/train_cost.py [--report reports]
-
-Writes REPORT/train_cost.md. Nothing is measured here; tests hold the computation against torch's own counters on a
-small codec. Memory is the weights in use, and what the gradient keeps of the forward pass; a device needs some more.
+`python benchmarks/pages.py` writes reports/train_cost.md. Nothing is measured here; tests hold the computation against
+torch's own counters on a small codec. Memory is the weights in use, and what the gradient keeps of the forward pass; a
+device needs some more.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from heartopt.codec import HeartCodecConfig
 from heartopt.codec.cost import Cost, training_cost
 from heartopt.codec.cost_parts import stored_values
-from heartopt.files import write_text
 
 #: Crops of a step, seconds of a crop, gradient checkpointing: as `heartopt train` has them by default, and to save.
 ROWS = (
@@ -56,7 +52,7 @@ def page() -> str:
     lines = [
         "# What training costs with the released codec",
         "",
-        "Computed by `python benchmarks/train_cost.py` for a codec of "
+        "Computed by `benchmarks/train_cost.py` for a codec of "
         f"{stored_values(config).total / 1e6:,.0f} M values; not measured. A `linear` projection, straight-through.",
         f"GPU hours: {EPOCHS} epochs and encoding each song once, at {TERAFLOPS:g} TFLOP/s really done "
         "(well under what a data sheet says), bfloat16. The waveform coder stays in float32: for what goes through it "
@@ -69,15 +65,3 @@ def page() -> str:
         *rows(config),
     ]
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, default=Path("reports"))
-    path = parser.parse_args().report / "train_cost.md"
-    write_text(path, page())
-    print(path)
-
-
-if __name__ == "__main__":
-    main()
