@@ -99,6 +99,7 @@ def test_keys_work_without_a_pointer(open_page: Opener) -> None:
     assert page.locator("#stage-play").get_attribute("data-playing") == "false"
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
+    assert page.evaluate("document.activeElement.id") == "help-close"
     page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("3")

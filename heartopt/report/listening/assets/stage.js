@@ -9,6 +9,12 @@ function say(text) {
   document.getElementById("status").textContent = text.trim();
 }
 
+// Not by `autofocus`: browsers look for that while the page loads, and complain where a key was quicker.
+function openHelp() {
+  document.getElementById("help").showModal();
+  document.getElementById("help-close").focus();
+}
+
 // Give an object to the user as a JSON file.
 function save(kind, record) {
   const stem = page.title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "page";
@@ -128,7 +134,7 @@ class Stage {
     else if (key === "ArrowRight" || (onScreen && key === "ArrowUp")) this.#step(shift ? 0.1 : SEEK);
     else if (key === "Home" && onScreen) player.seek(player.region.start);
     else if (key === "End" && onScreen) player.seek(player.region.end);
-    else if (key === "?") document.getElementById("help").showModal();
+    else if (key === "?") openHelp();
     else return false;
     return true;
   }
@@ -205,7 +211,7 @@ class Stage {
     const only = document.getElementById("table-only");
     if (only) on(only, "change", () => this.filterRows());
     on(document.getElementById("theme"), "click", () => this.#turnTheme());
-    on(document.getElementById("help-open"), "click", () => document.getElementById("help").showModal());
+    on(document.getElementById("help-open"), "click", openHelp);
   }
 
   // A take of any excerpt, as the table names it.
