@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from heartopt.evaluation.oracle import oracle_codes
 from heartopt.evaluation.systems.base import Output, Place, Setup, Subject, System
 from heartopt.optimize import PRESETS, FlowSettings, OdeSettings, OptimizeSettings, optimize_source
 from heartopt.projection import EncoderProjection, check_fits, load_projection, tokenize_source
+
+_Settings = TypeVar("_Settings", OptimizeSettings, FlowSettings, OdeSettings)
 
 
 class Projection(System):
@@ -133,16 +135,33 @@ def _checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     return dict(changes)
 
 
-def _changed(settings: OptimizeSettings, changes: Mapping[str, Any]) -> OptimizeSettings:
-    """`settings` with `changes`. Raises ConfigError."""
-    kinds = {"flow": FlowSettings, "ode": OdeSettings}
+def _changed(settings: _Settings, changes: Mapping[str, Any], within: str = "") -> _Settings:
+    """`settings` with `changes`, as YAML or JSON has them. Raises ConfigError."""
+    made: dict[str, Any] = {}
+    for name, value in changes.items():
+        where = f"{within}{name}"
+        if name not in {entry.name for entry in fields(settings)}:
+            raise ConfigError(f"optimize has no setting {where}")
+        known: Any = getattr(settings, name)
+        if name in ("flow", "ode") and isinstance(value, Mapping):
+            made[name] = _changed(known, value, f"{name}.")
+        elif _fits(value, known):
+            made[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise ConfigError(f"optimize's setting {where} is {value!r}: give it as its default, {known}")
     try:
-        made: dict[str, Any] = {
-            name: replace(getattr(settings, name), **value)
-            if name in kinds and isinstance(value, Mapping)
-            else (tuple(value) if isinstance(value, list) else value)
-            for name, value in changes.items()
-        }
         return replace(settings, **made)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimize's settings: {' '.join(str(error).split())}") from error
+
+
+def _fits(value: Any, known: Any) -> bool:
+    """Whether a value is of the kind of the one that it replaces; None stands for a number."""
+    if isinstance(known, tuple) and isinstance(value, (list, tuple)):
+        return len(value) == len(known) and all(map(_fits, value, known))
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if known is None or value is None:
+        return value is None or number
+    if isinstance(known, float):
+        return number
+    return type(value) is type(known)

@@ -88,8 +88,14 @@ def test_presets_take_the_run_s_decoding_and_seed_and_their_own_changes() -> Non
         (SystemSpec("x", "optimized", {"speed": 1}), "optimize has no setting speed; it has objective"),
         (SystemSpec("x", "optimized", {"num_steps": 1}), "optimize has no setting num_steps"),
         (SystemSpec("x", "optimized", {"steps": -1}), "steps is -1"),
-        (SystemSpec("x", "optimized", {"steps": "many"}), "optimize's settings"),
-        (SystemSpec("x", "optimize:draft", {"flow": {"speed": 1}}), "optimize's settings: .*speed"),
+        (SystemSpec("x", "optimized", {"steps": "many"}), "optimize's setting steps is 'many'"),
+        (SystemSpec("x", "optimized", {"steps": -1}), "optimize's settings|steps"),
+        (SystemSpec("x", "optimized", {"adaptive": 1}), "optimize's setting adaptive is 1"),
+        (SystemSpec("x", "optimized", {"flow": 3}), "optimize's setting flow is 3"),
+        (SystemSpec("x", "optimized", {"flow": {"draws": "x"}}), "optimize's setting flow.draws is 'x'"),
+        (SystemSpec("x", "optimized", {"temperature": 1.0}), "optimize's setting temperature is 1.0"),
+        (SystemSpec("x", "optimized", {"temperature": ["a", 1]}), "optimize's setting temperature is"),
+        (SystemSpec("x", "optimize:draft", {"flow": {"speed": 1}}), "optimize has no setting flow.speed"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(spec: SystemSpec, message: str) -> None:
