@@ -13,7 +13,7 @@ from heartopt.metrics.pair import Pair
 #: The longest delay that is looked for, either way.
 MOST_DELAY_SECONDS = 0.05
 _LIMIT_DB = 100.0
-_ROUNDING = 1e-12  # of a mean in float64: what is left of a constant after it
+_ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}  # of a mean: what is left of a constant after it
 _NOTHING_LEFT_DB = -10.0  # of si_sdr: an estimate that shares a tenth of its energy with the target
 
 
@@ -25,7 +25,7 @@ def si_sdr(estimate: Tensor, target: Tensor) -> float:
     delay-aligned, and a generative decoder does not keep the phase: values near or below 0 are normal for
     HeartCodec. Source: Le Roux et al., arXiv 1811.02508.
     """
-    e, t = (_centred(x) for x in (estimate, target))
+    e, t = (_centred(x, torch.float64).flatten() for x in (estimate, target))
     energy = torch.dot(t, t)
     if energy == 0:
         return _LIMIT_DB if not e.any() else -_LIMIT_DB
@@ -38,13 +38,12 @@ def si_sdr(estimate: Tensor, target: Tensor) -> float:
     return float((10 * ratio.log10()).clamp(-_LIMIT_DB, _LIMIT_DB))
 
 
-def _centred(audio: Tensor) -> Tensor:
-    """A copy of `[C, N]` in float64 without each channel's mean, in one row. Of a constant, nothing is left."""
-    samples = audio.to(torch.float64, copy=True)
+def _centred(audio: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of `[C, N]` without each channel's mean. Of a constant, nothing is left."""
+    samples = audio.to(dtype, copy=True)
     mean = samples.mean(dim=-1, keepdim=True)
     low, high = samples.sub_(mean).aminmax(dim=-1, keepdim=True)
-    samples.masked_fill_(torch.maximum(-low, high) <= _ROUNDING * mean.abs(), 0)
-    return samples.flatten()
+    return samples.masked_fill_(torch.maximum(-low, high) <= _ROUNDING[dtype] * mean.abs(), 0)
 
 
 def delay(estimate: Tensor, target: Tensor) -> int:
@@ -56,7 +55,7 @@ def delay(estimate: Tensor, target: Tensor) -> int:
     samples = target.shape[-1]
     most = min(round(MOST_DELAY_SECONDS * SAMPLE_RATE), max(0, samples // 2 - 1))
     length = scipy.fft.next_fast_len(samples + most, real=True)
-    spectra = [torch.fft.rfft(x.float() - x.float().mean(dim=-1, keepdim=True), length) for x in (estimate, target)]
+    spectra = [torch.fft.rfft(_centred(x, torch.float32), length) for x in (estimate, target)]
     correlation = torch.fft.irfft((spectra[0] * spectra[1].conj()).sum(dim=0), length).abs()
     lags = torch.cat([correlation[length - most :], correlation[: most + 1]]) if most else correlation[:1]
     if not float(lags.max()) > 0:
