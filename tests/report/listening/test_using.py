@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,10 @@ def test_the_table_is_scrolled_by_arrows(open_page: Opener) -> None:
     page.locator("#compare .scroll").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('#compare .scroll').scrollLeft > 0")
+    end = time.monotonic() + 15
+    while page.evaluate("document.querySelector('#compare .scroll').scrollLeft") == 0:
+        assert time.monotonic() < end, "the table stays where it is"
+        page.wait_for_timeout(50)
     assert page.locator("#clock").text_content().startswith("0:00.0")
 
 
@@ -122,7 +126,7 @@ def test_space_that_is_held_toggles_once(open_page: Opener) -> None:
     for _ in range(4):
         page.keyboard.down("Space")  # from the second on they are repetitions
     page.keyboard.up("Space")
-    page.wait_for_function("document.getElementById('stage-play').dataset.playing === 'true'")
+    page.locator("#stage-play[data-playing=true]").wait_for()
 
 
 def test_the_focus_stays_where_buttons_go(open_page: Opener) -> None:
